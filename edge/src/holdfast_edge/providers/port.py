@@ -1,0 +1,78 @@
+"""The provider port: how the loop sees and changes what a machine is.
+
+A provider owns some kinds. It compares only the fields the target sets, removes only what it made, and never imports
+another provider. Errors arrive typed: TransientError (again after a while), PermanentError (not before the target or the
+machine changes), UnsupportedError (never here).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import msgspec
+from holdfast_protocol.wire.names import ResourceKey
+from holdfast_protocol.wire.target import Resource
+
+Readiness = Literal["ready", "progressing", "degraded"]
+
+
+class Observed(msgspec.Struct, frozen=True):
+    """One resource as it is now.
+
+    `differences` names the owned fields that are not as wanted, each with a short why (empty: as wanted);
+    `exists` false means nothing of it is there.
+    """
+
+    key: ResourceKey
+    exists: bool
+    differences: tuple[str, ...] = ()
+    readiness: Readiness = "ready"
+    reason: str = ""  # a CamelCase word for the readiness: CrashLoop, Inactive, Starting
+    message: str = ""
+    detail: Mapping[str, Any] = {}  # for status and health: pids, container ids, restarts
+
+    @property
+    def as_wanted(self) -> bool:
+        return self.exists and not self.differences
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """What a resource may refer to: the whole target by key, and what is applied of it.
+
+    `previous` is the body of the same resource as last applied, None on the first time.
+    """
+
+    resources: Mapping[ResourceKey, Resource]
+    previous: Mapping[ResourceKey, dict[str, Any]] = {}
+
+
+Wake = Callable[[], None]
+
+
+class Provider(Protocol):
+    """Every method may be called again at any time, also after a kill in the middle: each is idempotent."""
+
+    kinds: tuple[str, ...]
+
+    def check(self, resource: Resource, scope: Scope) -> None:
+        """Raise PermanentError or UnsupportedError, with path and hint, for what could never be applied. Changes nothing."""
+        ...
+
+    async def observe(self, resources: Sequence[Resource], scope: Scope) -> Mapping[ResourceKey, Observed]:
+        """Return how each resource is now. Raises only when nothing at all can be looked at (the engine is down);
+        one resource that cannot be is returned with readiness `degraded`, its reason and a difference saying so."""
+        ...
+
+    async def apply(self, resource: Resource, scope: Scope) -> None:
+        """Make it so, from whatever is there. Returns when the change is made, not when it is ready."""
+        ...
+
+    async def remove(self, key: ResourceKey, body: dict[str, Any]) -> None:
+        """Take away what `apply` made from `body`. Absent already is success."""
+        ...
+
+    async def run_watch(self, wake: Wake) -> None:
+        """Call `wake` when something changed that may concern us, until cancelled. Returns at once when the system
+        has no events; the periodic look finds what events miss. Survives restarts of what it watches."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,216 @@
+"""The smaller messages: presence, hello, status, acknowledgements, the hub's own state.
+
+Each payload names its kind and version. Unknown fields are ignored here (reports may grow), unlike inside a target.
+"""
+
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+
+from holdfast_protocol.errors import WireError
+from holdfast_protocol.wire import envelope, strict, topics
+from holdfast_protocol.wire.names import FleetName, NodeName, SiteName
+
+Quality = Literal["unknown", "floor", "synced"]
+ConditionType = Literal["Ready", "Progressing", "Waiting", "Held", "Degraded", "Failed", "Unsupported", "Removing"]
+
+
+class Presence(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Birth, and death as the broker's will. Not signed (the broker sends the will): a hint, never a proof."""
+
+    site: SiteName
+    node: NodeName
+    online: bool
+    boot_id: str = ""
+    session: str = ""  # random per connection, so that a late will of an older one is recognised
+    agent: str = ""  # version
+    kind: str = "presence"
+    v: int = 1
+
+
+class StreamState(msgspec.Struct, frozen=True):
+    """One stream as its node holds it. `low` is the first sequence still held, `high` the last given out (0: none)."""
+
+    incarnation: str
+    low: int
+    high: int
+    acked: int
+
+
+class Clock(msgspec.Struct, frozen=True):
+    """A node's clock. Nothing orders by it; the hub estimates offsets and keeps all of them."""
+
+    wall: int  # milliseconds since 1970
+    boottime: int  # milliseconds since boot, suspended time included
+    quality: Quality = "unknown"
+
+
+class Hello(msgspec.Struct, frozen=True, omit_defaults=True):
+    """State vector: what a node holds, at every connect and every 15 minutes."""
+
+    fleet: FleetName
+    site: SiteName
+    node: NodeName
+    boot_id: str
+    session: str
+    nonce: str
+    clock: Clock
+    agent: str
+    epoch: int = 0  # of the target held; 0 and "" when there is none
+    generation: int = 0
+    digest: str = ""
+    streams: dict[str, StreamState] = {}  # by class
+    features: tuple[str, ...] = ()
+    facts: dict[str, str] = {}
+    kind: str = "hello"
+    v: int = 1
+
+
+class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is true of one resource, why, and since when (milliseconds since 1970, node's clock)."""
+
+    type: ConditionType
+    reason: str
+    message: str = ""
+    since: int = 0
+    hint: str = ""
+
+
+class ResourceStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    key: str
+    condition: Condition
+    digest: str = ""  # of the body last applied; "" when never
+    instance: str = ""
+
+
+class Hold(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A person's "leave it alone". `resources` empty means everything at the site."""
+
+    id: str
+    reason: str
+    until: int  # milliseconds since 1970, node's clock at the time it was made
+    by: str
+    resources: tuple[str, ...] = ()
+
+
+class Status(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a node is, for any reader. `state` is the site's one word; `counts` are conditions by type."""
+
+    fleet: FleetName
+    site: SiteName
+    node: NodeName
+    boot_id: str
+    sequence: int  # grows with every status of a boot
+    at: int
+    state: Literal["Converged", "Progressing", "Held", "Degraded", "NoTarget"]
+    epoch: int = 0
+    generation: int = 0
+    digest: str = ""  # of the target held
+    observed_digest: str = ""  # equals `digest` exactly when everything observed is as the target says
+    last_good: str = ""  # digest of the last stable target
+    resources: tuple[ResourceStatus, ...] = ()
+    counts: dict[str, int] = {}
+    holds: tuple[Hold, ...] = ()
+    problems: tuple[str, ...] = ()  # refused targets, local damage: what a person should look at
+    kind: str = "status"
+    v: int = 1
+
+
+class StreamAck(msgspec.Struct, frozen=True, omit_defaults=True):
+    """U1: the hub has committed every sequence up to and including `upto`; only this lets the node delete."""
+
+    stream: str
+    incarnation: str
+    upto: int
+    credit: int = 8  # batches the node may have unacknowledged
+    missing: tuple[tuple[int, int], ...] = ()  # (from, to), asked for again
+    fork: bool = False  # the chain does not fit: start a new incarnation
+
+
+class Resync(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The answer to a hello: what the hub believes."""
+
+    nonce: str
+    epoch: int = 0
+    generation: int = 0
+    digest: str = ""
+    conflict: bool = False  # the site is ahead of the hub: a person decides
+
+
+class Down(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Hub to one node: any of acknowledgements, the answer to a hello, and the hub's time (milliseconds)."""
+
+    fleet: FleetName
+    site: SiteName
+    node: NodeName
+    time: int
+    acks: tuple[StreamAck, ...] = ()
+    resync: Resync | None = None  # None when this answers no hello
+    kind: str = "down"
+    v: int = 1
+
+
+class HubState(msgspec.Struct, frozen=True):
+    """A hub is there. `session` distinguishes its connections, so that an old will does not hide a new hub."""
+
+    fleet: FleetName
+    online: bool
+    epoch: int
+    time: int
+    session: str
+    kind: str = "hub"
+    v: int = 1
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One entry of the streams p0 to p2: a target report, an alarm, an event, a state."""
+
+    kind: str  # TargetReport, Alarm, Audit, Event, State
+    at: int  # milliseconds since 1970, node's clock
+    body: dict[str, Any]
+
+
+class TargetReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The ladder: A1 received and verified, A2 accepted or rejected, A3 converged or degraded, A4 stable."""
+
+    level: Literal["A1", "A2", "A3", "A4"]
+    epoch: int
+    generation: int
+    digest: str
+    outcome: Literal["received", "accepted", "rejected", "converged", "degraded", "stable"]
+    reason: str = ""
+    message: str = ""
+    observed_digest: str = ""
+
+
+M = TypeVar("M", Hello, Status, Down, HubState)
+
+TYPES: Final[dict[type, tuple[str, str]]] = {  # message type: (payload type, channel)
+    Hello: (envelope.payload_type("hello"), "hello"),
+    Status: (envelope.payload_type("status"), "status"),
+    Down: (envelope.payload_type("down"), "dn"),
+    HubState: (envelope.payload_type("hub"), "hub"),
+}
+
+
+def seal(message: Hello | Status | Down | HubState, signer: envelope.Signer) -> bytes:
+    kind, _ = TYPES[type(message)]
+    return envelope.seal(kind, strict.encode(message), [signer])
+
+
+def open_message(data: bytes, type_: type[M], keys: dict[str, bytes]) -> M:
+    """Return a signed message of `type_`; `keys` are those its sender may have signed with, by name."""
+    kind, channel = TYPES[type_]
+    payload = envelope.open_sealed(data, kind, keys, limit=topics.TABLE[channel].limit)
+    message = strict.decode(payload, type_, limit=len(payload))
+    if message.v != 1:
+        raise WireError(f"{message.kind} version {message.v} is not understood here", reason="UnknownVersion")
+    return message
+
+
+def encode_presence(presence: Presence) -> bytes:
+    return strict.encode(presence)
+
+
+def decode_presence(data: bytes) -> Presence:
+    return strict.decode(data, Presence, limit=topics.TABLE["presence"].limit)

@@ -1,0 +1,178 @@
+"""Target: everything one site should be, signed whole.
+
+`digest` covers what the site should be and nothing of when or by whom it was said, so an unchanged meaning publishes
+nothing. (epoch, generation) orders targets and never goes back.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from holdfast_protocol.errors import WireError
+from holdfast_protocol.wire import digest as digests
+from holdfast_protocol.wire import envelope, strict, topics
+from holdfast_protocol.wire.names import (
+    Digest,
+    FleetName,
+    ResourceKey,
+    SiteName,
+    resource_key,
+)
+
+KIND: Final = envelope.payload_type("target")
+BEACON: Final = envelope.payload_type("beacon")
+FEATURES: Final[frozenset[str]] = frozenset({"resources/v1"})  # what this version can be required to understand
+MAX_RESOURCES: Final = 5_000
+
+
+class Resource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One rendered Kubernetes-style object and where it comes from."""
+
+    key: ResourceKey
+    digest: Digest  # of `body`
+    body: dict[str, Any]
+    id: str = ""  # its id in the blueprint
+    instance: str = ""
+    blueprint: str = ""
+    revision: int = 0
+    depends_on: tuple[ResourceKey, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        return str(self.body["kind"])
+
+    @property
+    def name(self) -> str:
+        return str(self.body["metadata"]["name"])
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The object's spec; empty for kinds without one."""
+        spec: dict[str, Any] = self.body.get("spec") or {}
+        return spec
+
+
+class Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a target means. Unknown fields are refused: a root agent must not half-understand."""
+
+    resources: tuple[Resource, ...] = ()
+    requires: tuple[str, ...] = ()
+    windows: tuple[dict[str, Any], ...] = ()
+    policies: tuple[dict[str, Any], ...] = ()
+    budgets: dict[str, Any] = {}
+    secrets: tuple[dict[str, Any], ...] = ()  # sealed to the node's key
+
+
+class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The signed payload."""
+
+    fleet: FleetName
+    site: SiteName
+    epoch: int  # version of the trust root that introduced the signing key
+    generation: int  # allocated in the hub's transaction of the change, 1 upwards
+    digest: Digest  # of `content`
+    previous: str  # digest of the target before, "" for the first
+    issued_at: int  # hub's clock, milliseconds since 1970; informs the edge's time floor, never its order
+    content: Content
+    kind: str = "target"
+    v: int = 1
+
+    @property
+    def position(self) -> tuple[int, int]:
+        return (self.epoch, self.generation)
+
+
+class Beacon(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """ "This is your newest target", short-lived. A stale beacon is an alarm, never a reason to change anything."""
+
+    fleet: FleetName
+    site: SiteName
+    epoch: int
+    generation: int
+    digest: str  # "" while the site has no target
+    issued_at: int
+    expires_at: int
+    kind: str = "beacon"
+    v: int = 1
+
+
+def resource(body: dict[str, Any], **origin: Any) -> Resource:
+    """Return a rendered object as a resource of a target; `origin` fills id, instance, blueprint, revision, depends_on."""
+    return Resource(key=resource_key(body), digest=digests.digest(body), body=body, **origin)
+
+
+def seal(target: Target, signers: list[envelope.Signer]) -> bytes:
+    return envelope.seal(KIND, strict.encode(target), signers)
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """What a site accepts: itself, keys by name with the epoch that introduced each, and what it holds already."""
+
+    fleet: FleetName
+    site: SiteName
+    keys: dict[str, bytes]
+    epochs: dict[str, int]
+    threshold: int = 1
+    held: tuple[int, int] = (0, 0)  # (epoch, generation) of the newest accepted target
+    held_digest: str = ""
+
+
+def open_target(data: bytes, expected: Expected) -> Target:
+    """Return the target in an envelope, or raise WireError with the reason it is refused.
+
+    Checked in this order: size, signature, shape, addressee, epoch of the key, position, features, digests. The same
+    position with the same digest is returned again (a redelivery); `Stale` and `Equivocation` say the rest.
+    """
+    payload = envelope.open_sealed(
+        data, KIND, expected.keys, limit=topics.TABLE["target"].limit, threshold=expected.threshold
+    )
+    header = strict.decode(payload, _Header, limit=len(payload))
+    if header.kind != "target" or header.v != 1:
+        raise WireError(f"{header.kind!r} version {header.v} is not understood here", reason="UnknownVersion")
+    target = strict.decode(payload, Target, limit=len(payload))
+    if (target.fleet, target.site) != (expected.fleet, expected.site):
+        raise WireError(f"meant for {target.fleet}/{target.site}", reason="WrongSite")
+    if target.epoch not in expected.epochs.values() or target.generation < 1:
+        raise WireError(f"epoch {target.epoch} is not trusted here", reason="BadEpoch")
+    if target.position < expected.held:
+        raise WireError(f"generation {target.position} is older than {expected.held}", reason="Stale")
+    if target.position == expected.held and target.digest != expected.held_digest:
+        raise WireError(f"two targets claim generation {target.position}", reason="Equivocation")
+    unknown = sorted(set(target.content.requires) - FEATURES)
+    if unknown:
+        raise WireError(f"requires {', '.join(unknown)}, unknown here", reason="MissingFeature")
+    _check_content(target)
+    return target
+
+
+class _Header(msgspec.Struct, frozen=True):
+    kind: str
+    v: int
+
+
+def _check_content(target: Target) -> None:
+    if digests.digest(target.content) != target.digest:
+        raise WireError("content does not have the digest stated", reason="BadDigest")
+    if len(target.content.resources) > MAX_RESOURCES:
+        raise WireError(f"more than {MAX_RESOURCES} resources", reason="TooLarge")
+    seen: set[str] = set()
+    for each in target.content.resources:
+        problem = _problem(each.body)
+        if problem:
+            raise WireError(f"{each.key[:200]}: {problem}", reason="BadResource")
+        if each.key != resource_key(each.body) or each.digest != digests.digest(each.body):
+            raise WireError(f"{each.key[:200]}: key or digest does not fit the body", reason="BadResource")
+        if each.key in seen:
+            raise WireError(f"{each.key[:200]} occurs twice", reason="BadResource")
+        seen.add(each.key)
+
+
+def _problem(body: dict[str, Any]) -> str:
+    if not isinstance(body.get("kind"), str) or not isinstance(body.get("apiVersion"), str):
+        return "kind and apiVersion must be text"
+    metadata = body.get("metadata")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str) or not metadata["name"]:
+        return "metadata.name must be text"
+    if not isinstance(body.get("spec") or {}, dict):
+        return "spec must be a map"
+    return ""
