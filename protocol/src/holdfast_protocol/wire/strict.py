@@ -5,6 +5,7 @@ than the caller's limit. RFC 8259 leaves the first two open; two readers could t
 """
 
 import json
+import math
 import re
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -38,7 +39,11 @@ def parse(data: bytes, *, limit: int) -> Any:
     _check_depth(data)
     try:
         return json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_integer
+            data.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_int=_integer,
+            parse_float=_number,
         )
     except UnicodeDecodeError as error:
         raise WireError(f"not UTF-8 at byte {error.start}", reason="BadEncoding") from None
@@ -71,6 +76,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(text: str) -> NoReturn:
     raise WireError(f"{text} is not JSON", reason="BadJson")
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise WireError(f"number {text[:40]} does not fit a double", reason="BadNumber")
+    return value
 
 
 def _integer(text: str) -> int:
