@@ -1,0 +1,104 @@
+"""apply, diff, render: from files to what the hub makes of them."""
+
+from typing import Any
+
+import click
+
+from holdfast_hub.cli import exits, output, sources
+from holdfast_hub.cli.client import Client
+
+
+@click.command()
+@sources.files_option
+@sources.recursive_option
+@click.option("--dry-run", is_flag=True, help="Check everything and say what would happen; change nothing.")
+@click.option("--wait", "waiting", is_flag=True, help="Wait until every touched site has converged.")
+@click.option("--timeout", type=float, default=120, show_default=True, metavar="SECONDS", help="How long --wait waits.")
+@output.formatted()
+@click.pass_obj
+def apply(
+    client: Client,
+    names: tuple[str, ...],
+    recursive: bool,
+    dry_run: bool,
+    waiting: bool,
+    timeout: float,
+    form: str,
+) -> int:
+    """Create or change what the files describe: all of it, or nothing when one thing is wrong."""
+    answer = client.post("/v1/apply", {"files": sources.read(names, recursive), "dry_run": dry_run})
+    _print_applied(answer, form, dry_run)
+    if waiting and not dry_run:
+        from holdfast_hub.cli.wait import wait_for
+
+        return wait_for(client, "sites", answer["sites"], "Converged", timeout)
+    return exits.DONE
+
+
+def _print_applied(answer: dict[str, Any], form: str, dry_run: bool) -> None:
+    output.problems(answer.get("warnings", ()))
+    if form in ("json", "yaml"):
+        output.emit(answer, form)
+        return
+    for result in answer["results"]:
+        name = f"{result['kind'].lower()}/{result['name']}"
+        if form == "name":
+            click.echo(name)
+        else:
+            revision = f" (revision {result['revision']})" if result.get("revision") else ""
+            click.echo(f"{name} {result['action']}{revision}{' (dry run)' if dry_run else ''}")
+    if form == "table":
+        verb = "would get" if dry_run else "get"
+        count = len(answer["sites"])
+        output.say(f"{count} site{'s' if count != 1 else ''} {verb} a new target")
+
+
+@click.command()
+@sources.files_option
+@sources.recursive_option
+@output.formatted("table", "json", "yaml")
+@click.pass_obj
+def diff(client: Client, names: tuple[str, ...], recursive: bool, form: str) -> int:
+    """Show what applying the files would change, by groups of sites. Exit 0: nothing, 1: something, 2 and more: error."""
+    answer = client.post("/v1/diff", {"files": sources.read(names, recursive)})
+    _print_diff(answer, form)
+    return exits.DONE if answer["same"] else exits.NEGATIVE
+
+
+def _print_diff(answer: dict[str, Any], form: str) -> None:
+    output.problems(answer.get("warnings", ()))
+    if form in ("json", "yaml"):
+        output.emit(answer, form)
+        return
+    for group in answer["groups"]:
+        sites = group["sites"]
+        shown = ", ".join(sites[:5]) + (f" and {len(sites) - 5} more" if len(sites) > 5 else "")
+        click.echo(click.style(f"{len(sites)} site{'s' if len(sites) != 1 else ''}: {shown}", bold=True))
+        for line in group["diff"].splitlines():
+            colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
+            click.echo(click.style(output.printable(line), fg=colour), color=output.colourful())
+
+
+@click.command()
+@click.option("-f", "--filename", "names", multiple=True, metavar="FILE", help="Files; none: what the hub holds.")
+@click.option("--instance", metavar="NAME", help="Only this instance.")
+@click.option("--site", metavar="NAME", help="Only what this site gets.")
+@output.formatted("yaml", "json", "name")
+@click.pass_obj
+def render(client: Client, names: tuple[str, ...], instance: str | None, site: str | None, form: str) -> None:
+    """Print the resources that instances become, as Kubernetes manifests."""
+    answer = client.post("/v1/render", {"files": sources.read(names), "instance": instance, "site": site})
+    _print_rendered(answer, form)
+
+
+def _print_rendered(answer: dict[str, Any], form: str) -> None:
+    output.problems(answer.get("warnings", ()))
+    if form == "json":
+        output.emit(answer, form)
+    for index, resource in enumerate(answer["resources"] if form != "json" else ()):
+        if form == "name":
+            click.echo(resource["key"])
+        else:
+            if index:
+                click.echo("---")
+            output.emit(resource["body"], "yaml")

@@ -1,0 +1,189 @@
+"""get, describe, delete: the verbs over stored objects."""
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+
+from holdfast_hub.cli import exits, output
+from holdfast_hub.cli.client import Client, segment
+
+_NAMES: Final = {  # what people write: the API's word
+    "blueprints": ("blueprints", "blueprint", "bp"),
+    "instances": ("instances", "instance", "inst"),
+    "sites": ("sites", "site"),
+    "nodes": ("nodes", "node"),
+}
+
+
+def kind_of(word: str) -> str:
+    """Return the API's word for a type people may write in singular, plural or short."""
+    for kind, words in _NAMES.items():
+        if word.lower() in words:
+            return kind
+    import difflib
+
+    near = difflib.get_close_matches(word.lower(), [name for words in _NAMES.values() for name in words], 1)
+    return exits.usage(f"no type '{word}'", f"did you mean '{near[0]}'?" if near else f"one of {', '.join(_NAMES)}")
+
+
+def split(words: tuple[str, ...]) -> tuple[str, str]:
+    """Return (type, name) of `site/press-01`, `site press-01` or `sites`; the name is "" when none was given."""
+    if len(words) == 1 and "/" in words[0]:
+        word, name = words[0].split("/", 1)
+    elif len(words) == 2:
+        word, name = words
+    elif len(words) == 1:
+        word, name = words[0], ""
+    else:
+        exits.usage("name one type and at most one name")
+    return kind_of(word), name
+
+
+def columns(kind: str) -> dict[str, Any]:
+    """Return the table columns of a type: title to reader."""
+    now = time.time()
+    if kind == "blueprints":
+        return {
+            "name": lambda item: item["name"],
+            "kind": lambda item: item["kind"],
+            "revision": lambda item: item["revision"],
+            "instances": lambda item: item["instances"],
+            "age": lambda item: output.age(item.get("created"), now),
+        }
+    if kind == "instances":
+        return {
+            "name": lambda item: item["name"],
+            "kind": lambda item: item["kind"],
+            "blueprint": lambda item: f"{item['blueprint']}@{item['revision']}",
+            "state": lambda item: item["state"],
+            "sites": lambda item: f"{item['converged']}/{item['sites']}",
+            "age": lambda item: output.age(item.get("created"), now),
+        }
+    if kind == "nodes":
+        return {
+            "name": lambda item: item["name"],
+            "site": lambda item: item["site"],
+            "link": lambda item: "online" if item["online"] else "offline",
+            "agent": lambda item: item.get("agent", ""),
+            "last seen": lambda item: output.age(item.get("last_seen"), now),
+        }
+    return {
+        "name": lambda item: item["name"],
+        "state": lambda item: item["state"],
+        "link": lambda item: "online" if item["online"] else "offline",
+        "gen": lambda item: f"{item['observed_generation']}/{item['generation']}",
+        "instances": lambda item: ",".join(item["instances"]) or "-",
+        "labels": lambda item: ",".join(f"{key}={value}" for key, value in sorted(item["labels"].items())) or "-",
+        "last seen": lambda item: output.age(item.get("last_seen"), now),
+    }
+
+
+@click.command()
+@click.argument("words", nargs=-1, required=True, metavar="TYPE [NAME]")
+@click.option("-l", "--selector", metavar="LABELS", help="Only sites whose labels match: zone=west,tier in (a,b).")
+@output.formatted()
+@click.pass_obj
+def get(client: Client, words: tuple[str, ...], selector: str | None, form: str) -> None:
+    """List blueprints, instances, sites or nodes, or show one of them."""
+    kind, name = split(words)
+    _print(client, kind, name, selector, form)
+
+
+def _print(client: Client, kind: str, name: str, selector: str | None, form: str) -> None:
+    if selector and kind != "sites":
+        exits.usage("--selector is for sites")
+    if name:
+        item = client.get(f"/v1/{kind}/{segment(name)}")
+        if form in ("json", "yaml"):
+            output.emit(item, form)
+            return
+        items = [item]
+    else:
+        items = client.get(f"/v1/{kind}", selector=selector)["items"]
+    output.listing([_flat(kind, item) for item in items], form, kind.rstrip("s"), columns(kind))
+
+
+def _flat(kind: str, item: dict[str, Any]) -> dict[str, Any]:
+    """Return a single object as it stands in a list, where lists of details are counted."""
+    flat = dict(item)
+    if kind == "instances" and isinstance(item.get("site_states"), list):
+        flat["sites"] = len(item["site_states"])
+    return flat
+
+
+@click.command()
+@click.argument("words", nargs=-1, required=True, metavar="TYPE NAME")
+@click.pass_obj
+def describe(client: Client, words: tuple[str, ...]) -> None:
+    """Everything known of one object: conditions with reasons, holds, reports, history."""
+    kind, name = split(words)
+    if not name:
+        exits.usage("name the object to describe", f"holdfast get {kind}")
+    item = client.get(f"/v1/{kind}/{segment(name)}")
+    for title, value in item.items():
+        if not isinstance(value, list | dict) and title != "source":
+            click.echo(f"{title.replace('_', ' ').title() + ':':<22}{_plain(title, value)}")
+    for title, value in item.items():
+        if value and isinstance(value, list | dict) and title not in ("values", "placement", "content"):
+            _section(title, value)
+    for title in ("placement", "values"):
+        if item.get(title):
+            click.echo(f"\n{title.title()}:")
+            output.emit(item[title], "yaml")
+
+
+def _plain(title: str, value: Any) -> str:
+    if title in ("last_seen", "created") and isinstance(value, int):
+        return f"{output.age(value, time.time())} ago"
+    return output.printable(str(value))
+
+
+def _section(title: str, value: list[Any] | dict[str, Any]) -> None:
+    click.echo(f"\n{title.replace('_', ' ').title()}:")
+    if isinstance(value, dict):
+        for key, entry in sorted(value.items()):
+            click.echo(f"  {output.printable(f'{key}={entry}')}")
+    elif all(isinstance(entry, Mapping) for entry in value):
+        titles = [key for key in value[0] if any(entry.get(key) not in (None, "", [], {}) for entry in value)]
+        output.table(
+            [title.upper() for title in titles],
+            [[_plain(key, entry.get(key, "")) for key in titles] for entry in value],
+        )
+    else:
+        for entry in value:
+            click.echo(f"  {output.printable(str(entry))}")
+
+
+@click.command()
+@click.argument("words", nargs=-1, required=True, metavar="TYPE NAME")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@output.formatted("table", "json", "yaml", "name")
+@click.pass_obj
+def delete(client: Client, words: tuple[str, ...], yes: bool, form: str) -> None:
+    """Delete a blueprint, instance or site. Sites remove what an instance made there."""
+    kind, name = split(words)
+    if not name:
+        exits.usage("name the object to delete")
+    confirm(f"Delete {kind.rstrip('s')}/{name}?", yes)
+    _print_deleted(client.delete(f"/v1/{kind}/{segment(name)}"), form)
+
+
+def _print_deleted(answer: dict[str, Any], form: str) -> None:
+    if form in ("json", "yaml"):
+        output.emit(answer, form)
+    else:
+        touched = len(answer.get("sites", []))
+        click.echo(answer["deleted"] + ("" if form == "name" else f" deleted, {touched} sites touched"))
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask on a terminal; off one refuse unless --yes was given."""
+    if yes:
+        return
+    import sys
+
+    if not sys.stdin.isatty():
+        exits.usage("this needs --yes where nobody can be asked")
+    click.confirm(question, abort=True, err=True)

@@ -1,0 +1,100 @@
+"""readings and ledger: what devices said, and the proof that nothing is missing."""
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from holdfast_hub.cli import exits, output
+from holdfast_hub.cli.client import Client, segment
+
+
+def moment(text: str | None) -> int | None:
+    """Return milliseconds since 1970 of RFC 3339 text, or of an age such as 90s, 15m, 2h, 7d before now."""
+    if not text:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    if text[-1] in units and text[:-1].isdigit():
+        return int((time.time() - int(text[:-1]) * units[text[-1]]) * 1000)
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        return exits.usage(f"'{text}' is no time", "2026-11-21T08:00:00Z, or an age: 15m, 2h, 7d")
+    return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+@click.command()
+@click.option("--site", metavar="NAME", help="Of this site.")
+@click.option("--device", metavar="NAME", help="Of this device.")
+@click.option("--metric", metavar="NAME", help="Of this metric.")
+@click.option("--from", "since", metavar="TIME", help="Not before: RFC 3339, or an age such as 2h.")
+@click.option("--to", "until", metavar="TIME", help="Before this time.")
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="How many at most.")
+@click.option("--oldest-first", is_flag=True, help="Oldest first (the newest come first otherwise).")
+@output.formatted("table", "json")
+@click.pass_obj
+def readings(
+    client: Client,
+    site: str | None,
+    device: str | None,
+    metric: str | None,
+    since: str | None,
+    until: str | None,
+    limit: int,
+    oldest_first: bool,
+    form: str,
+) -> None:
+    """Query device readings by site, device, metric and time. Holes are shown as holes."""
+    answer = client.get(
+        "/v1/readings",
+        site=site,
+        device=device,
+        metric=metric,
+        to=moment(until),
+        limit=limit,
+        order="asc" if oldest_first else "desc",
+        **{"from": moment(since)},
+    )
+    if form == "json":
+        output.emit(answer, form)
+        return
+    output.table(
+        ["TIME", "SITE", "DEVICE", "METRIC", "VALUE", "UNIT", "QUALITY"],
+        [
+            [
+                _time(item["time"]),
+                item["site"],
+                item["device"],
+                item["metric"],
+                item["value"],
+                item["unit"],
+                item["quality"],
+            ]
+            for item in answer["items"]
+        ],
+    )
+    for gap in answer.get("gaps", ()):
+        output.say(f"gap: {output.printable(str(gap))}")
+
+
+def _time(milliseconds: int) -> str:
+    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@click.command()
+@click.argument("site")
+@output.formatted("table", "json")
+@click.pass_obj
+def ledger(client: Client, site: str, form: str) -> int:
+    """Prove of SITE that every record sent is stored, recorded as lost, or on its way. Exit 1 when it is not."""
+    answer: dict[str, Any] = client.get(f"/v1/ledger/{segment(site)}")
+    if form == "json":
+        output.emit(answer, form)
+    else:
+        titles = ["node", "stream", "sent", "stored", "tombstoned", "pending", "exact"]
+        output.table(
+            [title.upper() for title in titles], [[stream[title] for title in titles] for stream in answer["streams"]]
+        )
+    return exits.DONE if answer["exact"] else exits.NEGATIVE

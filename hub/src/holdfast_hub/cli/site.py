@@ -1,0 +1,153 @@
+"""site: the places of the fleet."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from holdfast_hub.cli import exits, objects, output
+from holdfast_hub.cli.client import Client, segment
+from holdfast_hub.cli.exits import CliError
+
+
+@click.group()
+def site() -> None:
+    """Add, label, list and show sites."""
+
+
+def pairs(words: tuple[str, ...], removable: bool = False) -> dict[str, str | None]:
+    """Return labels from `key=value` words; with `removable`, `key-` takes a label away (None)."""
+    found: dict[str, str | None] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if equals:
+            found[key] = value
+        elif removable and word.endswith("-"):
+            found[word[:-1]] = None
+        else:
+            exits.usage(f"'{word}' is not key=value", "zone=west" + (" or zone- to remove it" if removable else ""))
+    return found
+
+
+@site.command()
+@click.argument("name")
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label; may be given again.")
+@click.option("--zone", "zones", multiple=True, metavar="ZONE", help="A zone it lies in; may be given again.")
+@click.option("--region", default="", help="Its region.")
+@click.option("--provider", default="", help="Who runs the place.")
+@click.option("--node", default="node-1", show_default=True, help="Its first node.")
+@click.option("--kit", metavar="DIR", help="Write the node's configuration and key there.")
+@output.formatted("table", "json", "name")
+@click.pass_obj
+def add(
+    client: Client,
+    name: str,
+    labels: tuple[str, ...],
+    zones: tuple[str, ...],
+    region: str,
+    provider: str,
+    node: str,
+    kit: str | None,
+    form: str,
+) -> None:
+    """Add a site. With --kit, also write what its first node needs to join."""
+    body = {
+        "name": name,
+        "labels": pairs(labels),
+        "zones": list(zones),
+        "region": region,
+        "provider": provider,
+        "node": node,
+    }
+    answer = client.post("/v1/sites", body)
+    _print_added(name, answer, form)
+    if kit:
+        write_kit(client, name, node, kit)
+
+
+def _print_added(name: str, answer: Any, form: str) -> None:
+    if form == "json":
+        output.emit(answer, form)
+    else:
+        click.echo(f"site/{name}" + ("" if form == "name" else " added"))
+
+
+def write_kit(client: Client, name: str, node: str, folder: str) -> None:
+    """Write a node's edge.toml and key into `folder`, readable by its owner alone."""
+    files = client.post(f"/v1/sites/{segment(name)}/kit", {"node": node})["files"]
+    target = Path(folder)
+    try:
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for file, text in files.items():
+            descriptor = os.open(target / Path(file).name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+                out.write(text)
+    except OSError as error:
+        raise CliError(f"{folder}: {error.strerror}", exits.USAGE, reason="CannotWrite") from None
+    output.say(f"kit in {folder}: run `holdfast-edge run --config {target / 'edge.toml'}` at the site")
+
+
+@site.command()
+@click.argument("name")
+@click.argument("folder")
+@click.option("--node", default="node-1", show_default=True, help="The node it is for.")
+@click.pass_obj
+def kit(client: Client, name: str, folder: str, node: str) -> None:
+    """Write a new configuration and key for a node into FOLDER; its former key is no longer accepted."""
+    write_kit(client, name, node, folder)
+
+
+@site.command()
+@click.argument("name")
+@click.argument("labels", nargs=-1, required=True, metavar="KEY=VALUE|KEY-...")
+@output.formatted("table", "json", "yaml", "name")
+@click.pass_obj
+def label(client: Client, name: str, labels: tuple[str, ...], form: str) -> None:
+    """Set labels of a site (key=value) or take them away (key-)."""
+    answer = client.patch(f"/v1/sites/{segment(name)}", {"labels": pairs(labels, removable=True)})
+    _print_one(answer, form)
+
+
+def _print_one(item: dict[str, Any], form: str) -> None:
+    if form in ("json", "yaml"):
+        output.emit(item, form)
+    else:
+        output.listing([item], form, "site", objects.columns("sites"))
+
+
+@site.command("list")
+@click.option("-l", "--selector", metavar="LABELS", help="Only sites whose labels match.")
+@output.formatted()
+@click.pass_obj
+def list_sites(client: Client, selector: str | None, form: str) -> None:
+    """List sites: the same as `holdfast get sites`."""
+    items = client.get("/v1/sites", selector=selector)["items"]
+    _print_all(items, form)
+
+
+def _print_all(items: list[dict[str, Any]], form: str) -> None:
+    output.listing(items, form, "site", objects.columns("sites"))
+
+
+@site.command()
+@click.argument("name")
+@output.formatted("table", "json", "yaml")
+@click.pass_context
+def show(ctx: click.Context, name: str, form: str) -> None:
+    """Show one site: the same as `holdfast describe site`."""
+    if form == "table":
+        ctx.invoke(objects.describe, words=("site", name))
+    else:
+        _print_one(ctx.obj.get(f"/v1/sites/{segment(name)}"), form)
+
+
+@site.command()
+@click.argument("name")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@output.formatted("table", "json", "yaml", "name")
+@click.pass_obj
+def adopt(client: Client, name: str, yes: bool, form: str) -> None:
+    """End a conflict: this hub's target wins over the newer one the site holds (after a restore of the hub)."""
+    objects.confirm(f"Publish this hub's target to {name} over the newer one it holds?", yes)
+    _print_one(client.post(f"/v1/sites/{segment(name)}/adopt", {}), form)

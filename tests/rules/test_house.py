@@ -1,0 +1,90 @@
+"""The house's rules that no linter knows."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sorted(path for member in ("protocol", "hub", "edge") for path in (ROOT / member / "src").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+CEILING = 400  # lines
+DRAWERS = {"utils", "util", "helpers", "common", "manager", "base", "misc"}
+
+
+def test_no_module_passes_the_ceiling() -> None:
+    long = {str(path.relative_to(ROOT)): n for path in SOURCES if (n := len(path.read_text().splitlines())) > CEILING}
+    assert not long
+
+
+def test_no_module_is_a_drawer() -> None:
+    assert not [path for path in SOURCES if path.stem in DRAWERS or path.parent.name in DRAWERS]
+
+
+def test_the_root_s_dependencies_are_the_union_of_the_members() -> None:
+    def dependencies(folder: Path) -> set[str]:
+        project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+        return {entry.replace(" ", "") for entry in project["dependencies"] if not entry.startswith("holdfast-")}
+
+    assert dependencies(ROOT) == set().union(*(dependencies(ROOT / name) for name in ("protocol", "hub", "edge")))
+
+
+def test_every_dependency_is_pinned() -> None:
+    pinned = {line.split("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().split()}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
+    names = {re.split(r"[<>=;\[ ]", entry)[0].lower().replace("_", "-") for entry in wanted}
+    assert names <= pinned
+
+
+def test_broad_excepts_stand_only_in_the_task_runner_and_the_executor() -> None:
+    allowed = {"tasks.py", "executor.py"}
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in SOURCES
+        if path.name not in allowed
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ExceptHandler)
+        and (node.type is None or (isinstance(node.type, ast.Name) and node.type.id == "Exception"))
+    ]
+    assert not found
+
+
+def test_invariants_are_listed_kept_and_tested() -> None:
+    listed = set(re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE))
+    in_code = {
+        name
+        for path in SOURCES
+        for group in re.findall(r"\[inv: ([a-z-, ]+)\]", path.read_text())
+        for name in group.split(", ")
+    }
+    tested = {
+        name for path in TESTS for name in re.findall(r"mark\.invariant\(\s*[\"']([a-z-]+)[\"']", path.read_text())
+    }
+    assert in_code <= listed, "an invariant in code is not in docs/architecture.md"
+    assert listed <= tested, "an invariant has no test"
+    assert listed <= in_code, "an invariant is named nowhere in code"
+
+
+def test_no_shell_strings() -> None:
+    pattern = re.compile(r"shell\s*=\s*True|os\.system\(|os\.popen\(|create_subprocess_shell")
+    assert not [str(path) for path in SOURCES if pattern.search(path.read_text())]
+
+
+@pytest.mark.parametrize(
+    ("module", "banned"),
+    [
+        ("holdfast_edge.agent", ["docker", "rich", "click", "yaml", "holdfast_hub", "sqlite_utils", "cel_expr_python"]),
+        ("holdfast_edge.cli.main", ["docker", "psutil", "dbus_fast", "paho", "holdfast_hub", "cryptography"]),
+        ("holdfast_hub.cli.main", ["rich", "yaml", "starlette", "uvicorn", "cel_expr_python", "paho", "msgspec"]),
+        ("holdfast_hub.cli.apply", ["rich", "yaml", "starlette", "uvicorn", "cel_expr_python", "paho", "msgspec"]),
+    ],
+)
+def test_imports_stay_light(module: str, banned: list[str]) -> None:
+    code = f"import sys, {module}; print(*[name for name in {banned!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
