@@ -6,33 +6,14 @@ machine changes), UnsupportedError (never here).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import msgspec
+
+from holdfast_edge.core.observed import Observed as Observed
+from holdfast_edge.core.observed import Readiness as Readiness
 from holdfast_protocol.wire.names import ResourceKey
 from holdfast_protocol.wire.target import Resource
-
-Readiness = Literal["ready", "progressing", "degraded"]
-
-
-class Observed(msgspec.Struct, frozen=True):
-    """One resource as it is now.
-
-    `differences` names the owned fields that are not as wanted, each with a short why (empty: as wanted);
-    `exists` false means nothing of it is there.
-    """
-
-    key: ResourceKey
-    exists: bool
-    differences: tuple[str, ...] = ()
-    readiness: Readiness = "ready"
-    reason: str = ""  # a CamelCase word for the readiness: CrashLoop, Inactive, Starting
-    message: str = ""
-    detail: Mapping[str, Any] = {}  # for status and health: pids, container ids, restarts
-
-    @property
-    def as_wanted(self) -> bool:
-        return self.exists and not self.differences
 
 
 class Scope(msgspec.Struct, frozen=True):

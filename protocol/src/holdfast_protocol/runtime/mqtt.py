@@ -1,4 +1,4 @@
-"""The one door to the broker: a narrow port, and paho-mqtt behind it (`dial`).
+"""The one door to the broker: a narrow port, and paho-mqtt behind it (`paho.dial`).
 
 A connection is one network connection: it is made, used and, once `LinkLost` was raised, thrown away. Reconnecting is
 `link.py`'s; durability is the databases'. Deliveries wait in a bounded queue of ours; when it is full the socket is not
@@ -56,7 +56,7 @@ class Delivery(msgspec.Struct, frozen=True):
     topic: str
     payload: bytes
     qos: int
-    retain: bool
+    retain: bool  # from the broker's store, because of a subscription of ours; a live message has it false
     duplicate: bool  # the broker says it may have delivered this before
     mid: int  # packet identifier within the session, 0 at QoS 0
 
@@ -76,7 +76,7 @@ class Connection(Protocol):
         ...
 
     async def receive(self) -> Delivery:
-        """Return the next delivery, in the broker's order."""
+        """Return the next delivery, in the broker's order. What came before the connection was lost still comes."""
         ...
 
     def acknowledge(self, delivery: Delivery) -> None:

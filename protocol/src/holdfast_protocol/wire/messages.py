@@ -117,14 +117,20 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StreamAck(msgspec.Struct, frozen=True, omit_defaults=True):
-    """U1: the hub has committed every sequence up to and including `upto`; only this lets the node delete."""
+    """U1: the hub has committed every sequence up to and including `upto`; only this lets the node delete.
+
+    Above `upto` the hub holds everything up to `high` but `missing`. The node deletes only when `chain` is its own at
+    `upto`: a hub that speaks of another history deletes nothing here.
+    """
 
     stream: str
     incarnation: str
     upto: int
     credit: int = 8  # batches the node may have unacknowledged
-    missing: tuple[tuple[int, int], ...] = ()  # (from, to), asked for again
-    fork: bool = False  # the chain does not fit: start a new incarnation
+    missing: tuple[tuple[int, int], ...] = ()  # (from, to), ascending
+    fork: bool = False  # the chain does not fit: start a new incarnation after `upto`
+    high: int = 0
+    chain: str = ""  # at `upto`, 64 hex digits; "" when the hub holds nothing of this incarnation
 
 
 class Resync(msgspec.Struct, frozen=True, omit_defaults=True):

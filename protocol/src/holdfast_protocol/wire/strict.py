@@ -16,6 +16,7 @@ from holdfast_protocol.errors import WireError
 T = TypeVar("T")
 MAX_DEPTH: Final = 32
 _TOKENS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")  # escaped: text that nothing could store or send again
 _DETERMINISTIC: Final = msgspec.json.Encoder(order="deterministic")
 
 
@@ -38,13 +39,18 @@ def parse(data: bytes, *, limit: int) -> Any:
         raise WireError(f"{len(data)} bytes, the limit is {limit}", reason="TooLarge")
     _check_depth(data)
     try:
-        return json.loads(
+        value = json.loads(
             data.decode("utf-8"),
             object_pairs_hook=_unique,
             parse_constant=_no_constant,
             parse_int=_integer,
             parse_float=_number,
         )
+        if _SURROGATE.search(data):
+            encode(value)
+        return value
+    except UnicodeEncodeError:
+        raise WireError("half of a surrogate pair is no character", reason="BadEncoding") from None
     except UnicodeDecodeError as error:
         raise WireError(f"not UTF-8 at byte {error.start}", reason="BadEncoding") from None
     except json.JSONDecodeError as error:

@@ -1,0 +1,82 @@
+"""`scripts/demo`: the main job on this machine, shown and verified."""
+
+import argparse
+import json
+import signal
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from demo import sites, story
+from demo.commands import BIN, Hub
+from demo.screen import Screen
+
+HUB_PORT = 18830
+
+
+def main() -> int:
+    """Tell the story; return 0 only when every step of it was verified."""
+    parser = argparse.ArgumentParser(prog="scripts/demo", description="Show Holdfast's main job, from end to end.")
+    parser.add_argument("--exit", action="store_true", help="end after the story instead of staying up")
+    parser.add_argument("--json", action="store_true", help="print the summary as one JSON object on standard output")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, _end)
+    screen = Screen(to_stderr=options.json)
+    try:
+        return _show(screen, stay=not options.exit, as_json=options.json)
+    except KeyboardInterrupt:
+        screen.console.print("ended by hand")
+        return 130
+
+
+def _show(screen: Screen, *, stay: bool, as_json: bool) -> int:
+    with ExitStack() as everything:
+        everything.enter_context(screen.taking_down())
+        folder = Path(everything.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-demo-")))
+        hub = Hub(folder / "hub", HUB_PORT)
+        standing: list[sites.Site] = []
+        words = ""
+        try:
+            ground = everything.enter_context(sites.ground(folder / "sites"))
+            words = ground.words
+            everything.callback(hub.stop)
+            story.tell(screen, hub, ground, folder, standing)
+        except (RuntimeError, TimeoutError, OSError, LookupError, ValueError) as error:
+            screen.failed(error, {"hub": hub.last_words(), **{site.name: site.agent_log() for site in standing}})
+        screen.show_summary()
+        if as_json:
+            print(json.dumps(screen.summary(sites=words)), flush=True)
+        if stay and screen.verified:
+            _stay(screen, hub, standing)
+        everything.callback(_finish_in_peace)
+    return 0 if screen.verified else 1
+
+
+def _stay(screen: Screen, hub: Hub, standing: list[sites.Site]) -> None:
+    """Leave everything up until ^C."""
+    say = screen.console.print
+    say("\nEverything stays up until ^C. In another terminal:", style="bold")
+    say(f"  export HOLDFAST_SOCKET={hub.socket} PATH={BIN}:$PATH", soft_wrap=True)
+    say("  holdfast get sites; holdfast describe site lyon; holdfast readings --site turin")
+    say("  holdfast site label osaka stage=test; holdfast delete instance inspection-west")
+    for site in standing:
+        say(f"  {site.way_in()}   # {site.name}", soft_wrap=True)
+        site.start_devices(story.devices_of(site), story.EVERY_MS)
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        say("taking everything down")
+
+
+def _end(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _finish_in_peace() -> None:
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""The agent: puts the parts together and runs them; it decides nothing."""
+
+import contextlib
+import fcntl
+import logging
+import os
+import secrets
+import signal
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+
+import holdfast_protocol
+from holdfast_edge import notify
+from holdfast_edge import settings as settings_
+from holdfast_edge.control import Control
+from holdfast_edge.core.report import Origin
+from holdfast_edge.ingest.devices import run_devices
+from holdfast_edge.link.identity import Identity
+from holdfast_edge.link.inbox import Inbox
+from holdfast_edge.link.session import Session
+from holdfast_edge.providers import registry
+from holdfast_edge.reconcile.assembly import Pace, assemble
+from holdfast_edge.reconcile.ladder import run_ladder
+from holdfast_edge.reconcile.loop import run_reconcile
+from holdfast_edge.reconcile.site import Site
+from holdfast_edge.reconcile.wakes import Wakes
+from holdfast_edge.reconcile.watches import run_watch
+from holdfast_edge.sensors.facts import facts
+from holdfast_edge.settings import Settings
+from holdfast_edge.store.edge import open_edge
+from holdfast_edge.store.outbox import Outbox
+from holdfast_edge.store.targets import Trust
+from holdfast_protocol.errors import ConflictError
+from holdfast_protocol.runtime import clock as clocks
+from holdfast_protocol.runtime import link, paho, tasks
+from holdfast_protocol.runtime.mqtt import Options
+from holdfast_protocol.wire.batch import Stamp
+from holdfast_protocol.wire.names import NodeName
+
+CLOSE_WITHIN: Final = 5.0  # seconds for providers to let go
+_random = secrets.SystemRandom()
+log = logging.getLogger(__name__)
+
+
+async def run_agent(settings: Settings, config: Path) -> None:
+    """Run until SIGTERM or SIGINT; `config` is the absolute path of the settings. Raises LoopDied in a group when a part fails, for the supervisor to start us again."""
+    folder = Path(settings.state_dir)
+    with _alone(folder):
+        async with anyio.create_task_group() as group:
+            group.start_soon(_run_until_told, group.cancel_scope)
+            await _run(settings, folder, config)
+            group.cancel_scope.cancel()
+
+
+async def _run_until_told(scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            notify.notify("STOPPING=1")
+            scope.cancel()
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the state folder. [inv: one-writer-per-database]"""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConflictError(f"another agent uses {folder}", reason="AlreadyRunning") from None
+        yield
+
+
+async def _run(settings: Settings, folder: Path, config: Path) -> None:
+    clock, boot_id = clocks.SystemClock(), clocks.boot_id()
+    trust, signer = settings.trusted(), settings_.signer(settings)
+    identity = Identity(trust.fleet, trust.site, NodeName(settings.node), signer)
+    chosen = registry.equip(
+        file_roots=settings.providers.file_roots,
+        engine=settings.providers.engine,
+        systemd=settings.providers.systemd,
+        state=folder,
+        denied=(config, Path(settings.key_file)),
+        environ=os.environ,
+    )
+    opened = open_edge(folder)
+    outbox = Outbox.open(folder, quotas=settings.quotas, stamp=partial(_stamp, clock, boot_id))
+    try:
+        origin = Origin(identity.fleet, identity.site, identity.node, boot_id)
+        site = assemble(opened, folder, origin, trust, chosen, clock, _pace(settings), _random.random)
+        if site.damage or site.interrupted:
+            log.warning("started after %s; interrupted: %s", site.damage or "a stop", [e.key for e in site.interrupted])
+        loops = _loops(settings, folder, site, identity, trust, chosen, outbox)
+        await tasks.run_all(loops, ready=lambda: notify.notify("READY=1"))
+    finally:
+        with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_WITHIN):
+            for provider in chosen.providers:
+                await provider.close()
+        outbox.close()
+        opened.database.close()
+
+
+def _loops(
+    settings: Settings,
+    folder: Path,
+    site: Site,
+    identity: Identity,
+    trust: Trust,
+    chosen: registry.Registry,
+    outbox: Outbox,
+) -> dict[str, Callable[[], Awaitable[None]]]:
+    news = Wakes(site.clock)
+    states: deque[link.LinkState] = deque(maxlen=1)
+
+    def extras() -> dict[str, Any]:
+        return {"outbox": outbox.depth(), "link": states[-1] if states else None}
+
+    def wake() -> None:
+        site.wakes.wake()
+        news.wake()
+
+    session = Session(
+        identity,
+        trust,
+        Options(client_id="", host=settings.hub.host, port=settings.hub.port),
+        site.targets,
+        site.board,
+        outbox,
+        Inbox(site.targets, site.clock, wake=wake),
+        site.clock,
+        boot_id=site.origin.boot_id,
+        agent=holdfast_protocol.VERSION,
+        facts=facts(settings.providers.engine),
+        wake=site.wakes.wake,
+        jitter=_random.random,
+    )
+    loops: dict[str, Callable[[], Awaitable[None]]] = {
+        "reconcile": lambda: run_reconcile(site),
+        "ladder": lambda: run_ladder(site, outbox, news),
+        "control": lambda: Control(site, extras, wake).run(folder),
+        "watchdog": lambda: notify.run_watchdog(site.clock, site.is_looking),
+        "link": lambda: link.run_link(paho.dial, session.options, session.run, site.clock, on_state=states.append),
+    }
+    for provider in chosen.providers:
+        loops[f"watch {provider.kinds[0]}"] = partial(run_watch, site, provider)
+    if settings.devices is not None:
+        loops["devices"] = partial(run_devices, paho.dial, settings.devices, outbox, site.clock)
+    return loops
+
+
+def _pace(settings: Settings) -> Pace:
+    timing = settings.timing
+    return Pace(timing.look_every_s, timing.soak_s, timing.observe_within_s, timing.change_within_s)
+
+
+def _stamp(clock: clocks.Clock, boot_id: str) -> Stamp:
+    return Stamp(boot_id, int(clock.boottime() * 1000), int(clock.wall() * 1000))

@@ -1,0 +1,78 @@
+"""Output: answers as tables for people, or as the JSON the agent gave, for programs."""
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from holdfast_edge.cli.exits import CliError
+
+
+def show_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def show_error(error: CliError, form: str) -> None:
+    if form == "json":
+        body = {"reason": error.reason, "message": error.message, "hint": error.hint}
+        print(json.dumps({"error": body}, ensure_ascii=False), file=sys.stderr)
+    else:
+        hint = f"\ntry: {error.hint}" if error.hint else ""
+        print(f"error: {error.message}{hint}", file=sys.stderr)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return columns as wide as they need to be; the last one runs free."""
+    every = [list(head), *([_plain(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[n]) for row in every) for n in range(len(head) - 1)]
+    lines = (
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]) for row in every
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _plain(text: str) -> str:
+    """What comes from a target or a provider must not move the cursor."""
+    return "".join(each if each.isprintable() else " " for each in text)
+
+
+def status_text(answer: dict[str, Any]) -> str:
+    status = answer["status"]
+    lines = [f"{status['site']}/{status['node']} of {status['fleet']}: {status['state']}"]
+    if status.get("generation"):
+        stable = "stable" if status.get("last_good") == status["digest"] else "not yet stable"
+        seen = "as wanted" if status.get("observed_digest") == status["digest"] else "not as wanted"
+        position = f"epoch {status['epoch']} generation {status['generation']}"
+        lines.append(f"target {position}, {status['digest'][:12]}: {seen}, {stable}")
+    if link := answer.get("link"):
+        why = f" ({link['reason']}: {link['message']})" if link["reason"] and link["doing"] != "settled" else ""
+        lines.append(f"link {link['doing']}{why}")
+    if outbox := answer.get("outbox"):
+        waiting = ", ".join(f"{name} {depth['rows']} rows" for name, depth in outbox.items() if depth["rows"])
+        lines.append(f"outbox {waiting or 'empty'}")
+    lines += [f"problem: {_plain(problem)}" for problem in status.get("problems", ())]
+    lines += [f"hold {_hold(hold)}" for hold in status.get("holds", ())]
+    rows = [
+        (each["key"], (condition := each["condition"])["type"], condition["reason"], condition.get("message", ""))
+        for each in status.get("resources", ())
+    ]
+    if rows:
+        lines += ["", table(("RESOURCE", "CONDITION", "REASON", "MESSAGE"), rows)]
+    return "\n".join(lines)
+
+
+def plan_text(rows: Sequence[dict[str, str]]) -> str:
+    if not rows:
+        return "nothing to do: everything is as wanted"
+    return table(("WHEN", "STEP", "WHY"), [(row["when"], row["step"], row["why"]) for row in rows])
+
+
+def holds_text(holds: Sequence[dict[str, Any]]) -> str:
+    return "\n".join(_hold(hold) for hold in holds) or "no holds"
+
+
+def _hold(hold: dict[str, Any]) -> str:
+    until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(hold["until"] / 1000))
+    what = ", ".join(hold.get("resources", ())) or "everything"
+    return _plain(f"{hold['id']} until {until} on {what}: {hold['reason']} ({hold['by']})")

@@ -1,0 +1,30 @@
+"""One resource as it is now: what providers return and the plan is made from."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from holdfast_protocol.wire.names import ResourceKey
+
+Readiness = Literal["ready", "progressing", "degraded"]
+
+
+class Observed(msgspec.Struct, frozen=True):
+    """One resource as it is now.
+
+    `differences` names the owned fields that are not as wanted, each with a short why (empty: as wanted);
+    `exists` false means nothing of it is there.
+    """
+
+    key: ResourceKey
+    exists: bool
+    differences: tuple[str, ...] = ()
+    readiness: Readiness = "ready"
+    reason: str = ""  # a CamelCase word for the readiness: CrashLoop, Inactive, Starting
+    message: str = ""
+    detail: Mapping[str, Any] = {}  # for status and health: pids, container ids, restarts
+
+    @property
+    def as_wanted(self) -> bool:
+        return self.exists and not self.differences

@@ -1,0 +1,209 @@
+"""Report: what a node says of itself, made from what it wants, sees and tried.
+
+A status is new only when it says something other than the one before; the times inside stay with the condition that
+began then. `observed_digest` equals the target's digest exactly when everything observed is as wanted.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import msgspec
+
+from holdfast_edge.core.attempts import Attempt
+from holdfast_edge.core.diff import Owned
+from holdfast_edge.core.observed import Observed
+from holdfast_edge.core.steps import Create, Held, Remove, Step, Update, Wait
+from holdfast_protocol.wire import digest as digests
+from holdfast_protocol.wire import strict
+from holdfast_protocol.wire.messages import Condition, ConditionType, Hold, ResourceStatus, Status
+from holdfast_protocol.wire.names import FleetName, NodeName, ResourceKey, SiteName
+from holdfast_protocol.wire.target import Resource, Target
+
+PATIENCE: Final = 3  # transient failures in a row before a resource counts as degraded
+MAX_BYTES: Final = 640 * 1024  # of an encoded status: base64 and envelope stay below the topic's limit
+MAX_TEXT: Final = 300  # characters of one condition's message
+_BY_URGENCY: Final[tuple[ConditionType, ...]] = (
+    "Failed",
+    "Degraded",
+    "Unsupported",
+    "Held",
+    "Removing",
+    "Progressing",
+    "Waiting",
+    "Ready",
+)
+
+State = Literal["Converged", "Progressing", "Held", "Degraded", "NoTarget"]
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Who speaks, and in which boot."""
+
+    fleet: FleetName
+    site: SiteName
+    node: NodeName
+    boot_id: str
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """Everything a status is made from. `blind` are keys whose provider could not look, with what it said."""
+
+    target: Target | None
+    wanted: Mapping[ResourceKey, Resource]
+    observed: Mapping[ResourceKey, Observed]
+    owned: Mapping[ResourceKey, Owned]
+    plan: tuple[Step, ...]
+    attempts: Mapping[ResourceKey, Attempt]
+    holds: tuple[Hold, ...] = ()
+    running: frozenset[ResourceKey] = frozenset()
+    blind: Mapping[ResourceKey, Condition] = {}
+    problems: tuple[str, ...] = ()
+    last_good: str = ""
+
+
+def status(picture: Picture, origin: Origin, previous: Status | None, *, at: int, sequence: int) -> Status:
+    """Return the status now; `at` in milliseconds since 1970. It is `previous` itself when nothing new is to be said."""
+    resources = _resources(picture, previous, at)
+    counts = Counter(entry.condition.type for entry in resources)
+    target = picture.target
+    made = Status(
+        fleet=origin.fleet,
+        site=origin.site,
+        node=origin.node,
+        boot_id=origin.boot_id,
+        sequence=sequence,
+        at=at,
+        state=_state(target, counts),
+        epoch=target.epoch if target else 0,
+        generation=target.generation if target else 0,
+        digest=target.digest if target else "",
+        observed_digest=observed_digest(picture) if target else "",
+        last_good=picture.last_good,
+        resources=resources,
+        counts=dict(sorted(counts.items())),
+        holds=picture.holds,
+        problems=picture.problems,
+    )
+    if previous is not None and not says_something_new(previous, made):
+        return previous
+    return fitted(made)
+
+
+def says_something_new(previous: Status, made: Status) -> bool:
+    """Return whether `made` differs in more than when it was made."""
+    same_time = msgspec.structs.replace(made, sequence=previous.sequence, at=previous.at)
+    return same_time != previous and fitted(same_time) != previous
+
+
+def observed_digest(picture: Picture) -> str:
+    """Return the target's digest when everything is as it says, another one for every other state of things."""
+    target = picture.target
+    assert target is not None
+    differing = {
+        key: list(seen.differences) if (seen := picture.observed.get(key)) and seen.exists else None
+        for key in picture.wanted
+        if (seen := picture.observed.get(key)) is None or not seen.as_wanted
+    }
+    unwanted = sorted(key for key in picture.owned if key not in picture.wanted)
+    if not differing and not unwanted:
+        return target.digest
+    return digests.digest({"target": target.digest, "differing": differing, "unwanted": unwanted})
+
+
+def fitted(made: Status, limit: int = MAX_BYTES) -> Status:
+    """Return the status with as many resources as fit, the urgent ones kept; `counts` still count them all."""
+    while len(made.resources) > 1 and len(strict.encode(made)) > limit:
+        urgent = sorted(made.resources, key=lambda entry: (_BY_URGENCY.index(entry.condition.type), entry.key))
+        kept = urgent[: len(urgent) * 3 // 4]
+        made = msgspec.structs.replace(made, resources=tuple(sorted(kept, key=lambda entry: entry.key)))
+    return made
+
+
+def _state(target: Target | None, counts: Mapping[ConditionType, int]) -> State:
+    if any(counts.get(kind) for kind in ("Failed", "Degraded", "Unsupported")):
+        return "Degraded"
+    if counts.get("Held"):
+        return "Held"
+    if any(counts.get(kind) for kind in ("Progressing", "Waiting", "Removing")):
+        return "Progressing"
+    return "Converged" if target else "NoTarget"
+
+
+def _resources(picture: Picture, previous: Status | None, at: int) -> tuple[ResourceStatus, ...]:
+    if picture.target is None:
+        return ()  # what is owned stays as it is until a target says otherwise
+    before = {entry.key: entry.condition for entry in previous.resources} if previous else {}
+    planned = {step.key: step for step in picture.plan}
+    found = []
+    for key in sorted({*picture.wanted, *picture.owned}):
+        condition = _condition(key, picture, planned.get(key))
+        old = before.get(key)
+        since = old.since if old and (old.type, old.reason) == (condition.type, condition.reason) else at
+        wanted, owned = picture.wanted.get(key), picture.owned.get(key)
+        found.append(
+            ResourceStatus(
+                key=key,
+                condition=msgspec.structs.replace(condition, since=since, message=condition.message[:MAX_TEXT]),
+                digest=owned.digest if owned else "",
+                instance=wanted.instance if wanted else "",
+            )
+        )
+    return tuple(found)
+
+
+def _condition(key: ResourceKey, picture: Picture, step: Step | None) -> Condition:
+    if key in picture.blind and key in picture.wanted:
+        return picture.blind[key]
+    wanted = picture.wanted.get(key)
+    attempt = picture.attempts.get(key)
+    if attempt is not None and attempt.digest != (wanted.digest if wanted else ""):
+        attempt = None
+    seen = picture.observed.get(key)
+    if wanted is not None and seen is not None and seen.as_wanted:
+        return _settled(seen)
+    if isinstance(step, Held):
+        return Condition("Held", "Hold", f"{step.hold}: {step.reason}")
+    if attempt is not None and attempt.outcome != "done":
+        return _failing(attempt, removing=wanted is None)
+    if wanted is None:
+        return Condition("Removing", "WaitsForDependents" if isinstance(step, Wait) else "NotWanted", _waiting(step))
+    match step:
+        case Wait():
+            return Condition("Waiting", "Dependency", _waiting(step))
+        case Create() | Update() if key in picture.running:
+            return Condition("Progressing", "Applying", "; ".join(seen.differences if seen else ()))
+        case Create():
+            return Condition("Progressing", "Missing")
+        case Update(_, differences):
+            return Condition("Progressing", "Differs", "; ".join(differences))
+        case Held() | Remove() | None:
+            return Condition("Progressing", "NotLookedAt")
+
+
+def _waiting(step: Step | None) -> str:
+    return f"waits for {', '.join(step.on)}" if isinstance(step, Wait) else ""
+
+
+def _settled(seen: Observed) -> Condition:
+    match seen.readiness:
+        case "ready":
+            return Condition("Ready", seen.reason or "AsWanted", seen.message)
+        case "progressing":
+            return Condition("Progressing", seen.reason or "Starting", seen.message)
+        case "degraded":
+            return Condition("Degraded", seen.reason or "Unhealthy", seen.message)
+
+
+def _failing(attempt: Attempt, *, removing: bool) -> Condition:
+    kind: ConditionType
+    match attempt.outcome:
+        case "unsupported":
+            kind = "Unsupported"
+        case "permanent":
+            kind = "Failed"
+        case _ if attempt.count >= PATIENCE:
+            kind = "Degraded"
+        case _:
+            kind = "Removing" if removing else "Progressing"
+    return Condition(kind, attempt.reason, attempt.message, hint=attempt.hint)

@@ -1,0 +1,85 @@
+"""Steps: the closed set of things a plan can say."""
+
+from typing import Any, assert_never
+
+import msgspec
+
+from holdfast_protocol.wire.names import ResourceKey
+from holdfast_protocol.wire.target import Resource
+
+
+class Create(msgspec.Struct, frozen=True, tag="create"):
+    """Nothing of it is there."""
+
+    resource: Resource
+
+    @property
+    def key(self) -> ResourceKey:
+        return self.resource.key
+
+
+class Update(msgspec.Struct, frozen=True, tag="update"):
+    """It is there and differs."""
+
+    resource: Resource
+    differences: tuple[str, ...]
+
+    @property
+    def key(self) -> ResourceKey:
+        return self.resource.key
+
+
+class Remove(msgspec.Struct, frozen=True, tag="remove"):
+    """Ours and no longer wanted; `body` is what was last applied."""
+
+    key: ResourceKey
+    body: dict[str, Any]
+
+
+class Wait(msgspec.Struct, frozen=True, tag="wait"):
+    """Not possible yet: `on` are not as wanted and ready, or for a removal still depend on it."""
+
+    key: ResourceKey
+    on: tuple[ResourceKey, ...]
+    removing: bool = False
+
+
+class Held(msgspec.Struct, frozen=True, tag="held"):
+    """Possible, but a person said to leave it alone."""
+
+    key: ResourceKey
+    hold: str  # id
+    reason: str
+    removing: bool = False
+
+
+Change = Create | Update | Remove
+Step = Create | Update | Remove | Wait | Held
+
+
+def describe(step: Step) -> str:
+    """Return the step as one line for a person."""
+    match step:
+        case Create(resource):
+            return f"create {resource.key}"
+        case Update(resource, differences):
+            return f"update {resource.key}: {', '.join(differences)}"
+        case Remove(key):
+            return f"remove {key}"
+        case Wait(key, on, removing):
+            return f"{key} {'is removed after' if removing else 'waits for'} {', '.join(on)}"
+        case Held(key, hold, reason):
+            return f"{key} is held by {hold}: {reason}"
+        case _:
+            assert_never(step)
+
+
+def digest_of(change: Change) -> str:
+    """Return what a change is an attempt at: the digest wanted, "" for a removal."""
+    match change:
+        case Create(resource) | Update(resource):
+            return resource.digest
+        case Remove():
+            return ""
+        case _:
+            assert_never(change)

@@ -1,0 +1,137 @@
+"""Sender: turns what the outbox holds into batches, while connected. Rows leave the outbox elsewhere, by the hub's word.
+
+Every batch is derived from what the hub is known to hold, so a lost batch, a lost acknowledgement, a hub put back to an
+older copy and a new connection are one case: what is missing is sent.
+"""
+
+from typing import Final
+
+import anyio
+
+from holdfast_edge.link.identity import Identity
+from holdfast_edge.link.window import Flight, Want, Window
+from holdfast_edge.store.outbox import Outbox
+from holdfast_edge.store.outbox_state import Page
+from holdfast_protocol.errors import LinkLost
+from holdfast_protocol.runtime.mqtt import Connection
+from holdfast_protocol.wire import batch, topics
+from holdfast_protocol.wire.batch import Batch
+from holdfast_protocol.wire.names import Incarnation
+from holdfast_protocol.wire.topics import STREAM_CLASSES, Address
+
+PROBE_AFTER: Final = 30.0  # seconds without an acknowledgement until one batch a stream is sent again
+PROBE_AT_MOST: Final = 600.0
+NOBODY: Final = 16  # the broker's reason code for a message without a subscriber
+
+
+async def run_sender(
+    connection: Connection, outbox: Outbox, identity: Identity, *, probe_after: float = PROBE_AFTER
+) -> None:
+    """Send for as long as the connection lasts; ends with LinkLost or by cancellation only."""
+    try:
+        async with anyio.create_task_group() as group:
+            await _Sender(connection, outbox, identity, group, probe_after).run()
+    except BaseExceptionGroup as errors:
+        lost, others = errors.split(LinkLost)
+        if lost is None or others is not None:
+            raise
+        raise LinkLost("the connection was lost while sending") from errors
+
+
+class _Sender:
+    def __init__(
+        self,
+        connection: Connection,
+        outbox: Outbox,
+        identity: Identity,
+        group: anyio.abc.TaskGroup,
+        probe_after: float,
+    ) -> None:
+        self._connection = connection
+        self._outbox = outbox
+        self._identity = identity
+        self._group = group
+        self._probe_after = probe_after
+        self._windows: dict[str, tuple[Incarnation, Window]] = {}
+        self._nobody: set[str] = set()  # streams nobody listened to: quiet until the hub is heard
+        self._topics = {
+            name: topics.topic(Address("up", identity.site, identity.node, stream=name)) for name in STREAM_CLASSES
+        }
+
+    async def run(self) -> None:
+        wait = self._probe_after
+        heard = self._outbox.heard
+        deadline = anyio.current_time() + wait
+        while True:
+            revision = self._outbox.revision
+            if heard != self._outbox.heard:
+                heard, wait = self._outbox.heard, self._probe_after
+                deadline = anyio.current_time() + wait
+                self._nobody.clear()
+            if await self._send_one():
+                continue
+            with anyio.move_on_at(deadline) as timer:
+                await self._outbox.changed(revision)
+            if timer.cancelled_caught:
+                self._probe()
+                wait = min(2 * wait, PROBE_AT_MOST)
+                deadline = anyio.current_time() + wait
+
+    async def _send_one(self) -> bool:
+        """Send the most urgent batch; return whether there was one."""
+        for name, state in self._outbox.states().items():
+            window = self._window(name)
+            view = self._outbox.view(name)
+            window.take(view)
+            want = None if name in self._nobody else window.want(view, state.high)
+            if want is None:
+                continue
+            page = await self._outbox.read(name, want.first, want.upto)
+            if page is not None and page.incarnation == state.incarnation:
+                self._send(name, window, want, page)
+                return True
+        return False
+
+    def _window(self, name: str) -> Window:
+        """Return a stream's window; a new incarnation begins with an empty one, and all of it is history."""
+        state = self._outbox.states()[name]
+        incarnation, window = self._windows.get(name, ("", None))
+        if window is None or incarnation != state.incarnation:
+            window = Window(state.high, in_order=name != "p3")
+            self._windows[name] = (Incarnation(state.incarnation), window)
+        return window
+
+    def _send(self, name: str, window: Window, want: Want, page: Page) -> None:
+        sealed = batch.seal(
+            Batch(
+                kind="batch",
+                v=1,
+                fleet=self._identity.fleet,
+                site=self._identity.site,
+                node=self._identity.node,
+                stream=name,
+                incarnation=page.incarnation,
+                origin=page.origin,
+                high=page.high,
+                first=page.first,
+                historical=want.historical,
+                before=page.before,
+                after=page.after,
+                segments=page.segments,
+            ),
+            self._identity.signer,
+        )
+        flight = window.sent(page.first, page.last, historical=want.historical)
+        self._group.start_soon(self._publish, name, window, flight, sealed)
+
+    async def _publish(self, name: str, window: Window, flight: Flight, sealed: bytes) -> None:
+        if await self._connection.publish(self._topics[name], sealed) == NOBODY:
+            window.give_up(flight)
+            self._nobody.add(name)
+
+    def _probe(self) -> None:
+        """Nobody answers: let the oldest batch of each stream go once more. Not all, a broker may be keeping them."""
+        self._nobody.clear()
+        for _, window in self._windows.values():
+            if window.flights:
+                window.give_up(min(window.flights, key=lambda flight: flight.order))

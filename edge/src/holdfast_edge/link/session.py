@@ -1,0 +1,229 @@
+"""Session: one connection to the hub's broker, from subscribing to being lost.
+
+Every connect is treated as if the broker had forgotten everything: subscribe again and ask for what is retained, say
+who we are, send hello, then receive and send until the link is lost. Whatever the hub does or does not answer changes
+nothing at the site. [inv: hub-silence-changes-nothing]
+"""
+
+import contextlib
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import anyio
+import anyio.abc
+import msgspec
+
+from holdfast_edge.core import report
+from holdfast_edge.link.identity import Identity
+from holdfast_edge.link.inbox import Inbox
+from holdfast_edge.link.sender import run_sender
+from holdfast_edge.store.board import Board
+from holdfast_edge.store.outbox import Outbox
+from holdfast_edge.store.targets import Targets, Trust
+from holdfast_protocol.errors import LinkLost, TransientError, WireError
+from holdfast_protocol.runtime import link
+from holdfast_protocol.runtime.clock import Clock
+from holdfast_protocol.runtime.mqtt import Connected, Connection, Delivery, Options, Subscription, Will
+from holdfast_protocol.wire import messages, strict, target, topics
+from holdfast_protocol.wire.envelope import open_sealed
+from holdfast_protocol.wire.messages import Down, Hello, HubState, Presence, Resync
+from holdfast_protocol.wire.topics import Address
+
+SUBSCRIBED: Final = ("target", "beacon", "dn", "hub")
+HELLO_EVERY: Final = 900.0  # seconds
+STATUS_EVERY: Final = 0.2  # seconds at least between two statuses; the newest goes
+FAREWELL: Final = 1.0  # seconds to say that we leave in order
+SPREAD: Final = 5.0  # seconds over which a fleet greets a hub that came back
+
+
+class Session:
+    """`run` is the handler of `runtime.link`; `options` is asked before every connect."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        trust: Trust,
+        broker: Options,
+        targets: Targets,
+        board: Board,
+        outbox: Outbox,
+        inbox: Inbox,
+        clock: Clock,
+        *,
+        boot_id: str,
+        agent: str,
+        facts: Mapping[str, str],
+        wake: Callable[[], None],
+        jitter: Callable[[], float],
+    ) -> None:
+        """`broker` says where; `agent` is our version; `jitter` returns a random number in 0..1."""
+        self._identity = identity
+        self._trust = trust
+        self._broker = broker
+        self._targets = targets
+        self._board = board
+        self._outbox = outbox
+        self._inbox = inbox
+        self._clock = clock
+        self._boot_id = boot_id
+        self._agent = agent
+        self._facts = dict(facts)
+        self._wake = wake
+        self._jitter = jitter
+        self._token = ""
+        self._nonces: tuple[str, ...] = ()
+        self._hub = ""
+
+    def options(self) -> Options:
+        """Return how to connect, with a fresh session token in the will."""
+        self._token = secrets.token_hex(8)
+        return msgspec.structs.replace(
+            self._broker,
+            client_id=topics.client_id(self._identity.site, self._identity.node),
+            will=Will(self._topic("presence"), messages.encode_presence(self._presence(online=False))),
+        )
+
+    async def run(self, connection: Connection, connected: Connected) -> None:
+        """Use a connection until it is lost; raises LinkLost, maybe in a group."""
+        self._nonces, self._hub = (), ""
+        await connection.subscribe([Subscription(self._topic(channel), retained=0) for channel in SUBSCRIBED])
+        try:
+            await self._converse(connection, connected)
+        except anyio.get_cancelled_exc_class():
+            with anyio.move_on_after(FAREWELL, shield=True), contextlib.suppress(LinkLost):
+                farewell = messages.encode_presence(self._presence(online=False))
+                await connection.publish(self._topic("presence"), farewell, retain=True)
+            raise
+
+    async def _converse(self, connection: Connection, connected: Connected) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._run_receiver, connection, group)
+            birth = messages.encode_presence(self._presence(online=True))
+            await connection.publish(self._topic("presence"), birth, retain=True)
+            group.start_soon(self._run_hello, connection)
+            group.start_soon(self._run_status, connection, connected.max_packet)
+            group.start_soon(run_sender, connection, self._outbox, self._identity)
+
+    async def _run_receiver(self, connection: Connection, group: anyio.abc.TaskGroup) -> None:
+        while True:
+            delivery = await connection.receive()
+            try:
+                await self._take(delivery, connection, group)
+            except WireError as error:  # taken as refused: kept it would come again for ever
+                self._note("broker", f"{delivery.topic[:100]}: {error.reason}: {error.message[:200]}")
+            except TransientError as error:  # not stored, so not acknowledged: it comes again on the next connection
+                raise LinkLost(f"cannot store what arrives: {error.message}", reason="NotStored") from error
+            connection.acknowledge(delivery)
+
+    async def _take(self, delivery: Delivery, connection: Connection, group: anyio.abc.TaskGroup) -> None:
+        match topics.parse(delivery.topic).channel:
+            case "target":
+                await self._inbox.take(delivery.payload)
+                self._note("beacon", "")
+            case "dn":
+                await self._take_down(messages.open_message(delivery.payload, Down, self._trust.keys))
+            case "beacon" if delivery.payload:
+                self._take_beacon(delivery.payload)
+            case "hub" if delivery.payload:
+                self._take_hub(messages.open_message(delivery.payload, HubState, self._trust.keys), connection, group)
+
+    async def _take_down(self, down: Down) -> None:
+        me = self._identity
+        if (down.fleet, down.site, down.node) != (me.fleet, me.site, me.node):
+            raise WireError(f"meant for {down.fleet}/{down.site}/{down.node}", reason="WrongSite")
+        for ack in down.acks:
+            await self._outbox.acknowledge(ack)
+        # A queued answer to a hello of an earlier connection says nothing about this one.
+        if down.resync is not None and down.resync.nonce in self._nonces:
+            self._note("hub", self._disagreement(down.resync))
+            link.settled()
+
+    def _disagreement(self, resync: Resync) -> str:
+        """Return what a person should know of the hub's view; being behind the hub is no news, the target is coming."""
+        held = self._targets.current
+        if held is None:
+            return ""
+        theirs = (resync.epoch, resync.generation)
+        if resync.conflict or theirs < held.position:
+            return f"the hub holds {theirs} and this site {held.position}: somebody must decide at the hub"
+        if theirs == held.position and resync.digest != held.digest:
+            return f"the hub and this site hold different targets as {held.position}"
+        return ""
+
+    def _take_beacon(self, payload: bytes) -> None:
+        limit = topics.TABLE["beacon"].limit
+        beacon = strict.decode(
+            open_sealed(payload, target.BEACON, self._trust.keys, limit=limit), target.Beacon, limit=limit
+        )
+        if (beacon.fleet, beacon.site) != (self._identity.fleet, self._identity.site):
+            raise WireError(f"meant for {beacon.fleet}/{beacon.site}", reason="WrongSite")
+        held = self._targets.current
+        newest = (beacon.epoch, beacon.generation)
+        behind = newest > (held.position if held else (0, 0))
+        self._note("beacon", f"target {newest} was announced and has not arrived" if behind else "")
+
+    def _take_hub(self, hub: HubState, connection: Connection, group: anyio.abc.TaskGroup) -> None:
+        """Greet a hub that came back while we were connected."""
+        if hub.fleet != self._identity.fleet:
+            raise WireError(f"a hub of {hub.fleet}", reason="WrongFleet")
+        if hub.online and self._hub not in ("", hub.session):
+            group.start_soon(self._greet, connection)
+        self._hub = hub.session
+
+    async def _greet(self, connection: Connection) -> None:
+        await self._clock.sleep(SPREAD * self._jitter())
+        await self._hello(connection)
+
+    async def _run_hello(self, connection: Connection) -> None:
+        while True:
+            await self._hello(connection)
+            await self._clock.sleep(HELLO_EVERY * (0.9 + 0.2 * self._jitter()))
+
+    async def _hello(self, connection: Connection) -> None:
+        nonce = secrets.token_hex(16)
+        self._nonces = (*self._nonces[-3:], nonce)
+        held = self._targets.current
+        hello = Hello(
+            fleet=self._identity.fleet,
+            site=self._identity.site,
+            node=self._identity.node,
+            boot_id=self._boot_id,
+            session=self._token,
+            nonce=nonce,
+            clock=messages.Clock(int(self._clock.wall() * 1000), int(self._clock.boottime() * 1000)),
+            agent=self._agent,
+            epoch=held.epoch if held else 0,
+            generation=held.generation if held else 0,
+            digest=held.digest if held else "",
+            streams=dict(self._outbox.states()),
+            features=tuple(sorted(target.FEATURES)),
+            facts=self._facts,
+        )
+        await connection.publish(self._topic("hello"), messages.seal(hello, self._identity.signer))
+
+    async def _run_status(self, connection: Connection, max_packet: int) -> None:
+        limit = min(report.MAX_BYTES, max_packet * 5 // 8)
+        status = None
+        while True:
+            status = await self._board.newer(status)
+            sealed = messages.seal(report.fitted(status, limit), self._identity.signer)
+            await connection.publish(self._topic("status"), sealed, retain=True)
+            await self._clock.sleep(STATUS_EVERY)
+
+    def _presence(self, *, online: bool) -> Presence:
+        return Presence(
+            site=self._identity.site,
+            node=self._identity.node,
+            online=online,
+            boot_id=self._boot_id,
+            session=self._token,
+            agent=self._agent,
+        )
+
+    def _topic(self, channel: str) -> str:
+        return topics.topic(Address(channel, self._identity.site, self._identity.node))
+
+    def _note(self, who: str, problem: str) -> None:
+        if self._board.note(who, problem):
+            self._wake()

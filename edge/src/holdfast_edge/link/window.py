@@ -1,0 +1,94 @@
+"""Window: which part of a stream goes next, and what is under way. Pure; one per stream and connection.
+
+p0 to p2 go in sequence, because what they say has an order. p3 goes freshest first: what was committed on this
+connection overtakes what waited for it, and the hub keeps it above its contiguous mark until the rest has come. The
+last place of the window and one turn in `FRESH_RUN` + 1 keep either from starving the other.
+"""
+
+from typing import Final, NamedTuple
+
+from holdfast_edge.store.outbox_state import View
+
+FRESH_RUN: Final = 3  # fresh batches in a row while history waits
+
+
+class Want(NamedTuple):
+    """Send from `first` on, nothing that begins after `upto`."""
+
+    first: int
+    upto: int
+    historical: bool
+
+
+class Flight(NamedTuple):
+    """A batch published and not known to be stored; `order` counts this stream's batches on this connection."""
+
+    first: int
+    last: int
+    order: int
+
+
+class Window:
+    def __init__(self, mark: int, *, in_order: bool) -> None:
+        """`mark` is the last sequence of history: what was given out before this connection."""
+        self.mark = mark
+        self.flights: list[Flight] = []
+        self._in_order = in_order
+        self._sent = 0
+        self._fresh = 0  # fresh batches since the last historical one
+
+    def take(self, view: View) -> None:
+        """Strike what the hub has. What was sent before something that arrived, and did not arrive, is lost."""
+        arrived = max((flight.order for flight in self.flights if _is_held(view, flight)), default=0)
+        self.flights = [flight for flight in self.flights if flight.order > arrived]
+
+    def sent(self, first: int, last: int, *, historical: bool) -> Flight:
+        """Note a batch as under way."""
+        self._sent += 1
+        self._fresh = 0 if historical else self._fresh + 1
+        flight = Flight(first, last, self._sent)
+        self.flights.append(flight)
+        return flight
+
+    def give_up(self, flight: Flight) -> None:
+        """A batch is known to have reached nobody: it is wanted again."""
+        self.flights = [each for each in self.flights if each != flight]
+
+    def want(self, view: View, high: int) -> Want | None:
+        """Return what to send next of a stream that ends at `high`; None when nothing is left or the window is full."""
+        if len(self.flights) >= view.credit:
+            return None
+        history = self._free(view, view.upto + 1, min(self.mark, high))
+        if self._in_order and history:
+            return Want(*history, historical=True)
+        fresh = self._free(view, self.mark + 1, high)
+        if fresh and (history is None or self._fresh < FRESH_RUN):
+            return Want(*fresh, historical=False)
+        if history and (fresh or len(self.flights) < max(view.credit - 1, 1)):
+            return Want(*history, historical=True)
+        return None
+
+    def _free(self, view: View, start: int, end: int) -> tuple[int, int] | None:
+        """Return the first range within start..end that is neither at the hub nor under way."""
+        at = max(start, view.upto + 1)
+        while at <= end:
+            under_way = next((flight for flight in self.flights if flight.first <= at <= flight.last), None)
+            if under_way:
+                at = under_way.last + 1
+                continue
+            limit = end
+            if at <= view.high:
+                gap = next(((first, last) for first, last in view.missing if last >= at), None)
+                if gap is None or gap[0] > at:
+                    at = view.high + 1 if gap is None else gap[0]
+                    continue
+                limit = min(end, gap[1])
+            return at, min([limit, *(flight.first - 1 for flight in self.flights if flight.first > at)])
+        return None
+
+
+def _is_held(view: View, flight: Flight) -> bool:
+    if flight.last <= view.upto:
+        return True
+    missing = any(first <= flight.last and last >= flight.first for first, last in view.missing)
+    return flight.last <= view.high and not missing

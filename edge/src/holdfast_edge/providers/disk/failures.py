@@ -1,0 +1,38 @@
+"""Errors of the operating system as errors of a provider: again later, or not before something changes."""
+
+import errno
+from typing import Final
+
+from holdfast_protocol.errors import PermanentError, ProviderError, TransientError
+
+_TRANSIENT: Final = {
+    errno.ENOSPC: "DiskFull",
+    errno.EDQUOT: "DiskFull",
+    errno.EIO: "DiskError",
+    errno.ESTALE: "DiskError",
+    errno.EBUSY: "Busy",
+    errno.ETXTBSY: "Busy",
+    errno.EEXIST: "Busy",  # lost a race for a name that was just free
+    errno.EMFILE: "TooManyFiles",
+    errno.ENFILE: "TooManyFiles",
+    errno.ENOMEM: "OutOfMemory",
+}
+_PERMANENT: Final = {
+    errno.EACCES: ("NotPermitted", "the agent needs more rights here"),
+    errno.EPERM: ("NotPermitted", "the agent needs more rights here"),
+    errno.ENOENT: ("NotFound", "the allowed folder itself is missing"),
+    errno.EROFS: ("ReadOnly", "the file system is mounted read-only"),
+    errno.ELOOP: ("SymbolicLink", "write the path without symbolic links"),
+    errno.ENOTDIR: ("NotAFolder", "a part of the path is no folder; links count as none"),
+    errno.EISDIR: ("IsAFolder", "a folder stands where the file should be"),
+    errno.ENAMETOOLONG: ("BadPath", "a part of the path is too long"),
+}
+
+
+def provider_error(error: OSError, path: str) -> ProviderError:
+    """Return the typed error for what the system said about `path`."""
+    text = f"{path}: {error.strerror or error}"
+    if error.errno in _TRANSIENT:
+        return TransientError(text, reason=_TRANSIENT[error.errno])
+    reason, hint = _PERMANENT.get(error.errno or 0, ("FileSystem", ""))
+    return PermanentError(text, reason=reason, hint=hint)

@@ -1,0 +1,82 @@
+"""The ledger: which files are ours, whose they are, and what stood there before us. One small file each, written before
+the effect it tells of, so that a kill at any point leaves nothing ours unknown. Blocking: call from a thread."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import msgspec
+
+from holdfast_edge.providers.disk.replace import remove_name, replace_file
+from holdfast_protocol.wire.names import ResourceKey
+
+
+class Before(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What stood at the path before us: a file (its content is kept beside the entry) or a link to `target`."""
+
+    mode: int = 0
+    uid: int = 0
+    gid: int = 0
+    target: str = ""
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    path: str
+    key: ResourceKey
+    made: tuple[str, ...] = ()  # folders we made on the way, outermost first
+    before: Before | None = None  # None: nothing stood there
+    note: str = ""  # the provider's own: what it has put into effect
+
+
+class Ledger:
+    """Entries by path. A damaged entry is set aside as `*.damaged`: what it told of is no longer ours to remove."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._entries: dict[str, Entry] | None = None
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        if self._entries is None:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._entries = {entry.path: entry for entry in map(_read, sorted(self._folder.glob("*.json"))) if entry}
+        return self._entries
+
+    def put(self, entry: Entry, content: bytes | None = None) -> None:
+        """Record `entry`, with the content that stood there before. Durable on return."""
+        entries = self.entries
+        fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if content is not None:
+                replace_file(fd, f"{_stem(entry.path)}.before", content, mode=0o600)
+            replace_file(fd, f"{_stem(entry.path)}.json", msgspec.json.encode(entry), mode=0o600)
+        finally:
+            os.close(fd)
+        entries[entry.path] = entry
+
+    def forget(self, path: str) -> None:
+        entries = self.entries
+        fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            remove_name(fd, f"{_stem(path)}.json")  # first: content without an entry is only litter
+            remove_name(fd, f"{_stem(path)}.before")
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        entries.pop(path, None)
+
+    def content_before(self, path: str) -> bytes:
+        return (self._folder / f"{_stem(path)}.before").read_bytes()
+
+
+def _stem(path: str) -> str:
+    return hashlib.sha256(path.encode()).hexdigest()[:32]
+
+
+def _read(file: Path) -> Entry | None:
+    try:
+        entry = msgspec.json.decode(file.read_bytes(), type=Entry)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        file.rename(file.with_suffix(".damaged"))
+        return None
+    return entry

@@ -1,0 +1,73 @@
+"""Registry: which provider does which kind on this machine.
+
+What a provider needs is imported only when the settings ask for it: a site without containers pays nothing for them.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+from holdfast_edge.providers.port import Provider
+from holdfast_edge.providers.unsupported import UnsupportedProvider
+from holdfast_protocol.errors import UnsupportedError
+from holdfast_protocol.wire.names import ResourceKey
+
+OWN_UNITS: Final = ("holdfast-edge.service",)
+
+
+class Registry:
+    def __init__(self, providers: Sequence[Provider]) -> None:
+        self._by_kind = {kind: provider for provider in providers for kind in provider.kinds}
+        self._unknown: dict[str, Provider] = {}
+        self.providers = tuple(providers)
+
+    def provider(self, key: ResourceKey) -> Provider:
+        """Return who does the kind of `key`; for one nobody does, a provider that says so."""
+        kind = key.partition("/")[0]
+        known = self._by_kind.get(kind) or self._unknown.get(kind)
+        if known is None:
+            why = f"this agent does nothing for kind {kind[:80]}"
+            known = self._unknown[kind] = UnsupportedProvider((kind,), why, reason="UnknownKind")
+        return known
+
+
+def equip(
+    *,
+    file_roots: Sequence[str],
+    engine: str,
+    systemd: Literal["", "system", "user"],
+    state: Path,
+    denied: Sequence[Path],
+    environ: Mapping[str, str],
+) -> Registry:
+    """Return the providers the settings allow; `denied` are files no resource may touch.
+    [inv: agent-is-never-its-own-casualty]"""
+    return Registry(
+        [
+            _files(file_roots, denied, state),
+            _services(systemd, state, environ),
+            *_containers(engine, state, denied),
+        ]
+    )
+
+
+def _files(roots: Sequence[str], denied: Sequence[Path], state: Path) -> Provider:
+    if not roots:
+        hint = "name folders in providers.file_roots of edge.toml"
+        return UnsupportedProvider(("File",), "no folder is open to files here", reason="NoFileRoots", hint=hint)
+    from holdfast_edge.providers.files.provider import FileProvider
+
+    return FileProvider(roots=[Path(root) for root in roots], denied=[*denied, state], state=state / "files")
+
+
+def _services(which: Literal["", "system", "user"], state: Path, environ: Mapping[str, str]) -> Provider:
+    from holdfast_edge.providers.systemd.home import find_home
+
+    try:
+        home = find_home(which, environ)
+    except UnsupportedError as error:
+        return UnsupportedProvider(("SystemdService",), error.message, reason=error.reason, hint=error.hint)
+    from holdfast_edge.providers.systemd.dbus import DbusSystemd
+    from holdfast_edge.providers.systemd.provider import SystemdServiceProvider
+
+    return SystemdServiceProvider(DbusSystemd(home.address), home, state=state / "services", denied=OWN_UNITS)

@@ -1,0 +1,77 @@
+"""Assembly: a site's loops' parts, put together over one database."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from holdfast_edge.core.report import Origin
+from holdfast_edge.providers.registry import Registry
+from holdfast_edge.reconcile.executor import Executor
+from holdfast_edge.reconcile.observe import Observer
+from holdfast_edge.reconcile.site import Site
+from holdfast_edge.reconcile.wakes import Wakes
+from holdfast_edge.store.attempts import Attempts
+from holdfast_edge.store.board import Board
+from holdfast_edge.store.edge import Opened
+from holdfast_edge.store.holds import Holds
+from holdfast_edge.store.journal import Journal
+from holdfast_edge.store.memory import Memory
+from holdfast_edge.store.notices import Notices
+from holdfast_edge.store.owned import OwnedThings
+from holdfast_edge.store.targets import Targets, Trust
+from holdfast_protocol.runtime.clock import Clock
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """All in seconds: the periodic look, the soak, and the deadlines of one provider's look and one change."""
+
+    look_every: float = 30.0
+    soak: float = 60.0
+    observe_within: float = 20.0
+    change_within: float = 300.0
+
+
+def assemble(
+    opened: Opened,
+    folder: Path,
+    origin: Origin,
+    trust: Trust,
+    registry: Registry,
+    clock: Clock,
+    pace: Pace,
+    jitter: Callable[[], float],
+) -> Site:
+    """Load what the database and its side copies hold; close what a kill interrupted. `jitter`: random in 0..1."""
+    database = opened.database
+    owned, attempts = OwnedThings(database, folder), Attempts(database)
+    journal = Journal(database, owned, attempts)
+    wakes = Wakes(clock)
+    interrupted = journal.interrupted(at=int(clock.wall() * 1000))
+    return Site(
+        origin=origin,
+        clock=clock,
+        wakes=wakes,
+        targets=Targets(database, folder, trust),
+        owned=owned,
+        attempts=attempts,
+        holds=Holds(database),
+        memory=Memory(database),
+        notices=Notices(database),
+        board=Board(),
+        observer=Observer(registry, deadline=pace.observe_within),
+        executor=Executor(
+            registry,
+            journal,
+            attempts,
+            clock,
+            origin.boot_id,
+            jitter=jitter,
+            deadline=pace.change_within,
+            wake=wakes.wake,
+        ),
+        look_every=pace.look_every,
+        soak=pace.soak,
+        damage=(opened.damage,) if opened.damage else (),
+        interrupted=interrupted,
+    )

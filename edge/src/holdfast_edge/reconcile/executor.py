@@ -1,0 +1,196 @@
+"""Executor: carries out changes, one lane for each provider, so that a slow pull holds up no file.
+
+A change is: check, intent in the journal, effect with a deadline, outcome. Lanes run beside the loop; a lane's batch
+belongs to one target, and a newer target ends it. [inv: intent-before-effect, newer-target-cancels-retries]
+"""
+
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+import anyio
+import anyio.abc
+import msgspec
+
+from holdfast_edge.core import attempts
+from holdfast_edge.core.diff import Owned
+from holdfast_edge.core.order import Dependencies
+from holdfast_edge.core.steps import Change, Remove, digest_of
+from holdfast_edge.providers.port import Provider, Scope
+from holdfast_edge.providers.registry import Registry
+from holdfast_edge.store.attempts import Attempts
+from holdfast_edge.store.journal import Journal
+from holdfast_protocol.errors import HoldfastError, PermanentError, ProviderError, TransientError
+from holdfast_protocol.runtime.clock import Clock
+from holdfast_protocol.wire.names import ResourceKey
+
+T = TypeVar("T")
+STORE_REST: Final = 5.0  # seconds without changes after the disk refused to keep an intent
+
+
+async def asked(call: Awaitable[T], *, within: float, phase: str, resource: str = "") -> T:
+    """Return what a provider answers within so many seconds; whatever goes wrong is raised as a ProviderError."""
+    try:
+        with anyio.fail_after(within):
+            return await call
+    except ProviderError as error:
+        error.phase, error.resource = error.phase or phase, error.resource or resource
+        raise
+    except HoldfastError as error:
+        raise PermanentError(
+            error.message, reason=error.reason, phase=phase, resource=resource, hint=error.hint
+        ) from error
+    except TimeoutError:
+        raise TransientError(
+            f"no answer within {within:g} s", reason="Deadline", phase=phase, resource=resource
+        ) from None
+    except (
+        Exception
+    ) as error:  # a provider's bug is reported as its resource's failure, and the rest of the site goes on
+        raise PermanentError(
+            f"{type(error).__name__}: {error}", reason="ProviderBug", phase=phase, resource=resource
+        ) from error
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Changes of one plan and what they may refer to. `target` is the digest of the target they belong to."""
+
+    target: str
+    changes: tuple[Change, ...]
+    scope: Scope
+    graph: Dependencies
+
+
+class _Lane:
+    def __init__(self, batch: Batch, changes: Sequence[Change]) -> None:
+        self.batch = batch
+        self.left = [change.key for change in changes]
+        self.scope = anyio.CancelScope()
+
+
+class Executor:
+    def __init__(
+        self,
+        registry: Registry,
+        journal: Journal,
+        held: Attempts,
+        clock: Clock,
+        boot_id: str,
+        *,
+        jitter: Callable[[], float],
+        deadline: float,
+        wake: Callable[[], None],
+    ) -> None:
+        """`jitter` returns a random number in 0..1; `deadline` is in seconds for one change."""
+        self._registry = registry
+        self._journal = journal
+        self._attempts = held
+        self._clock = clock
+        self._boot_id = boot_id
+        self._jitter = jitter
+        self._deadline = deadline
+        self._wake = wake
+        self._lanes: dict[int, _Lane] = {}
+        self._rests_until = 0.0
+        self.trouble = ""  # why nothing can be recorded, and so nothing is done; "": nothing wrong
+
+    @property
+    def running(self) -> frozenset[ResourceKey]:
+        """Return what is in a lane: being changed, or next."""
+        return frozenset(key for lane in self._lanes.values() for key in lane.left)
+
+    def start(self, group: anyio.abc.TaskGroup, batch: Batch) -> None:
+        """Give the batch's changes to the lanes that are free, after ending those that work for another target."""
+        for lane in self._lanes.values():
+            if lane.batch.target != batch.target:
+                lane.scope.cancel()
+        if self._clock.boottime() < self._rests_until:
+            return
+        shares: dict[int, tuple[Provider, list[Change]]] = {}
+        for change in batch.changes:
+            provider = self._registry.provider(change.key)
+            shares.setdefault(id(provider), (provider, []))[1].append(change)
+        for number, (provider, changes) in shares.items():
+            if number not in self._lanes:
+                self._lanes[number] = lane = _Lane(batch, changes)
+                group.start_soon(self._run_lane, number, lane, provider, changes)
+
+    async def _run_lane(self, number: int, lane: _Lane, provider: Provider, changes: Sequence[Change]) -> None:
+        try:
+            with lane.scope:
+                for change in changes:
+                    await self._execute(change, provider, lane.batch)
+                    lane.left.remove(change.key)
+            self.trouble = ""
+        except TransientError as error:  # of the journal: without a kept intent there is no effect
+            self.trouble = f"changes cannot be recorded: {error.message}"
+            self._rests_until = self._clock.boottime() + STORE_REST
+        finally:
+            del self._lanes[number]
+            self._wake()
+
+    async def _execute(self, change: Change, provider: Provider, batch: Batch) -> None:
+        if not isinstance(change, Remove):
+            try:
+                await asked(_checked(change, provider, batch.scope), within=self._deadline, phase="check")
+            except ProviderError as error:
+                await self._journal.refuse(self._failed(change, error))
+                return
+        number = await self._journal.begin(change, batch.graph, at=self._now_ms())
+        try:
+            await asked(
+                _effect(change, provider, batch.scope),
+                within=self._deadline,
+                phase=type(change).__name__.lower(),
+                resource=change.key,
+            )
+        except ProviderError as error:
+            await self._journal.end(number, change, self._failed(change, error), None, at=self._now_ms())
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True), contextlib.suppress(TransientError):
+                await self._journal.cancelled(number, at=self._now_ms())
+            raise
+        else:
+            await self._journal.end(number, change, self._done(change), _left(change, batch), at=self._now_ms())
+
+    def _failed(self, change: Change, error: ProviderError) -> attempts.Attempt:
+        return attempts.failed(
+            self._attempts.held.get(change.key),
+            change.key,
+            digest_of(change),
+            error,
+            now=self._clock.boottime(),
+            boot_id=self._boot_id,
+            jitter=self._jitter(),
+        )
+
+    def _done(self, change: Change) -> attempts.Attempt:
+        return attempts.done(
+            self._attempts.held.get(change.key),
+            change.key,
+            digest_of(change),
+            now=self._clock.boottime(),
+            boot_id=self._boot_id,
+            jitter=self._jitter(),
+        )
+
+    def _now_ms(self) -> int:
+        return int(self._clock.wall() * 1000)
+
+
+async def _checked(change: Change, provider: Provider, scope: Scope) -> None:
+    if not isinstance(change, Remove):
+        provider.check(change.resource, scope)
+
+
+async def _effect(change: Change, provider: Provider, scope: Scope) -> None:
+    if isinstance(change, Remove):
+        await provider.remove(change.key, change.body)
+    else:
+        await provider.apply(change.resource, scope)
+
+
+def _left(change: Change, batch: Batch) -> Owned | None:
+    if isinstance(change, Remove):
+        return None
+    return Owned(change.resource.body, change.resource.digest, batch.graph.get(change.key, ()))

@@ -1,0 +1,161 @@
+"""Settings: edge.toml, read once, with every trouble said by file and key."""
+
+import base64
+import binascii
+import re
+import tomllib
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from holdfast_edge.store.outbox_state import Quotas
+from holdfast_edge.store.targets import Trust
+from holdfast_protocol.errors import InputError, Problem, WireError
+from holdfast_protocol.wire.envelope import Signer, key_id
+from holdfast_protocol.wire.names import fleet_name, node_name, site_name
+
+DEFAULT: Final = Path("/etc/holdfast/edge.toml")
+_PLACE: Final = re.compile(r" - at `\$\.?(.*)`$")
+
+
+class Hub(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The broker to reach the hub by."""
+
+    host: str
+    port: int = 1883
+
+
+class TrustKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    public: str  # base64 of the raw 32 bytes
+    epoch: int = 1
+
+
+class TrustSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    keys: tuple[TrustKey, ...]
+    threshold: int = 1  # signatures by different keys that a target needs
+
+
+class Devices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The site's own broker, where devices publish."""
+
+    host: str = "127.0.0.1"
+    port: int = 1883
+    topics: tuple[str, ...] = ("devices/#",)
+
+
+class Providers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the agent may change here. Empty means not at all."""
+
+    file_roots: tuple[str, ...] = ()
+    engine: str = ""  # unix:///run/docker.sock
+    systemd: Literal["", "system", "user"] = ""
+
+
+class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All in seconds."""
+
+    look_every_s: float = 30.0
+    soak_s: float = 60.0
+    observe_within_s: float = 20.0  # for one provider
+    change_within_s: float = 300.0  # for one resource
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    fleet: str
+    site: str
+    state_dir: str
+    key_file: str  # holds base64 of the node's 32-byte Ed25519 seed
+    hub: Hub
+    trust: TrustSettings
+    node: str = "node-1"
+    devices: Devices | None = None  # None: no devices are read
+    providers: Providers = Providers()
+    timing: Timing = Timing()
+    quotas: Quotas = Quotas()
+
+    def trusted(self) -> Trust:
+        """Return whom the site believes; `read` has checked it."""
+        keys = {key_id(public): (public, key.epoch) for key in self.trust.keys if (public := _raw(key.public))}
+        return Trust(
+            fleet=fleet_name(self.fleet),
+            site=site_name(self.site),
+            keys={name: public for name, (public, _) in keys.items()},
+            epochs={name: epoch for name, (_, epoch) in keys.items()},
+            threshold=self.trust.threshold,
+        )
+
+
+def read(path: Path) -> Settings:
+    """Return the settings in a file; raises InputError with every problem found. Relative paths are from its folder."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        settings = msgspec.convert(values, Settings)
+    except OSError as error:
+        raise InputError([Problem(error.strerror or str(error), file=str(path))]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError([Problem(str(error), file=str(path))]) from None
+    except UnicodeDecodeError:
+        raise InputError([Problem("not UTF-8", file=str(path))]) from None
+    except msgspec.ValidationError as error:
+        message, place = str(error), _PLACE.search(str(error))
+        key = place[1] if place else ""
+        raise InputError([Problem(_PLACE.sub("", message), file=str(path), path=key)]) from None
+    if problems := list(_problems(settings, str(path))):
+        raise InputError(problems)
+    folder = path.absolute().parent
+    return msgspec.structs.replace(
+        settings, state_dir=str(folder / settings.state_dir), key_file=str(folder / settings.key_file)
+    )
+
+
+def signer(settings: Settings) -> Signer:
+    """Return the node's key; raises InputError when the file is missing or holds anything else."""
+    path = Path(settings.key_file)
+    try:
+        seed = _raw(path.read_text(encoding="ascii").strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError([Problem(f"cannot be read: {error}", file=str(path))]) from None
+    if not seed:
+        raise InputError([Problem("must hold base64 of 32 bytes", file=str(path))])
+    return Signer(seed)
+
+
+def _raw(text: str) -> bytes:
+    """Return 32 raw bytes from base64, b"" for anything else."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+    return raw if len(raw) == 32 else b""
+
+
+def _problems(settings: Settings, file: str) -> list[Problem]:
+    found: list[Problem] = []
+
+    def say(path: str, message: str) -> None:
+        found.append(Problem(message, file=file, path=path))
+
+    for key, check in (("fleet", fleet_name), ("site", site_name), ("node", node_name)):
+        try:
+            check(getattr(settings, key))
+        except WireError as error:
+            say(key, error.message)
+    for number, trusted in enumerate(settings.trust.keys):
+        if not _raw(trusted.public):
+            say(f"trust.keys[{number}].public", "must be base64 of 32 bytes")
+        if trusted.epoch < 1:
+            say(f"trust.keys[{number}].epoch", "must be 1 or more")
+    different = len({trusted.public for trusted in settings.trust.keys})
+    if not 1 <= settings.trust.threshold <= different:
+        say("trust.threshold", f"must be 1 to {different}, the number of different keys")
+    for name in Timing.__struct_fields__:
+        if getattr(settings.timing, name) <= 0:
+            say(f"timing.{name}", "must be more than 0")
+    for key in ("hub", "devices"):
+        if (place := getattr(settings, key)) is not None and not 0 < place.port < 65536:
+            say(f"{key}.port", "must be 1 to 65535")
+    for number, root in enumerate(settings.providers.file_roots):
+        if not root.startswith("/"):
+            say(f"providers.file_roots[{number}]", "must be an absolute path")
+    return found

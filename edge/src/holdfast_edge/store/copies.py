@@ -1,0 +1,50 @@
+"""Side copies: small files beside the database that survive its damage, durable before the call returns."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from holdfast_protocol.errors import TransientError
+
+TARGET: Final = "target.dsse"  # the last accepted target, the signed bytes as received
+OWNED: Final = "owned.jsonl"  # what is ours, with the bodies to remove it by
+
+
+def write(path: Path, data: bytes) -> None:
+    """Replace the file, whole or not at all. Raises TransientError when the disk refuses."""
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise TransientError(f"{path}: {error.strerror}", reason="DiskFull", after=5) from error
+
+
+def append(path: Path, data: bytes) -> None:
+    """Add to the end of the file, durably. Raises TransientError when the disk refuses."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        with open(handle, "ab", buffering=0) as file:
+            file.write(data)
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise TransientError(f"{path}: {error.strerror}", reason="DiskFull", after=5) from error
+
+
+def read(path: Path, limit: int) -> bytes:
+    """Return the file's bytes, b"" when there is none or it is larger than `limit`."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except FileNotFoundError:
+        return b""
+    return data if len(data) <= limit else b""

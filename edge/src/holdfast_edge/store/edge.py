@@ -1,0 +1,50 @@
+"""edge.db: opened, or when damaged set aside and begun anew; the side copies bring back what must not be lost."""
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from holdfast_protocol.errors import PermanentError
+from holdfast_protocol.runtime.sqlite import Database, migrations
+
+NAME: Final = "edge.db"
+KEPT_DAMAGED: Final = 3
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """The database, and what was wrong with the one before ("": nothing)."""
+
+    database: Database
+    damage: str = ""
+
+
+def open_edge(folder: Path) -> Opened:
+    """Open or create `folder`/edge.db. A damaged file is renamed to edge.db.damaged-N; PermanentError for any other
+    trouble (a newer schema must not be thrown away)."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    schema = migrations("holdfast_edge.store")
+    path = folder / NAME
+    try:
+        return Opened(Database(path, schema))
+    except PermanentError as error:
+        if error.reason != "Damaged":
+            raise
+        aside = _set_aside(path)
+        return Opened(Database(path, schema), f"{error.message}; set aside as {aside.name}")
+
+
+def _set_aside(path: Path) -> Path:
+    numbers = sorted(
+        int(number)
+        for entry in path.parent.glob(f"{path.name}.damaged-*")
+        if (number := entry.name.rpartition("-")[2]).isdigit()
+    )
+    for old in numbers[: -KEPT_DAMAGED + 1]:
+        path.with_name(f"{path.name}.damaged-{old}").unlink(missing_ok=True)
+    aside = path.with_name(f"{path.name}.damaged-{(numbers[-1] if numbers else 0) + 1}")
+    path.rename(aside)
+    # A log of the damaged file would be replayed into the new one.
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    return aside

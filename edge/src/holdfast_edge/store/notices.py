@@ -1,0 +1,43 @@
+"""Notices: records for stream p0, written in the transaction of what they report, moved to the outbox afterwards.
+
+So a report is never lost to a kill between the two databases; at worst it is said twice.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from holdfast_protocol.runtime.sqlite import Database
+from holdfast_protocol.wire.messages import Record
+
+BATCH = 100
+
+
+def insert(connection: sqlite3.Connection, kind: str, at: int, body: Any) -> None:
+    """Add a notice inside the caller's transaction; `body` a Struct or a dict."""
+    record = Record(kind=kind, at=at, body=msgspec.to_builtins(body))
+    connection.execute("INSERT INTO notices (record) VALUES (?)", (msgspec.json.encode(record),))
+
+
+class Notices:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def waiting(self) -> tuple[tuple[int, Record], ...]:
+        """Return the oldest notices with their numbers, at most 100."""
+        return await self._database.call(self._waiting)
+
+    def _waiting(self) -> tuple[tuple[int, Record], ...]:
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT id, record FROM notices ORDER BY id LIMIT ?", (BATCH,)).fetchall()
+        return tuple((number, msgspec.json.decode(record, type=Record)) for number, record in rows)
+
+    async def forget(self, numbers: Sequence[int]) -> None:
+        """Delete what the outbox has committed."""
+        await self._database.call(self._forget, numbers)
+
+    def _forget(self, numbers: Sequence[int]) -> None:
+        with self._database.transaction() as connection:
+            connection.executemany("DELETE FROM notices WHERE id = ?", [(number,) for number in numbers])

@@ -1,0 +1,136 @@
+"""The outbox: what this node still owes the hub, durable before anybody is told so.
+
+Producers wait for their own rows only; whatever they bring while a transaction is being written goes into the next one
+together (group commit), class by class, so that a full p3 holds up nobody else. [inv: outbox-never-blocks-reconcile]
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, Self
+
+import anyio
+
+from holdfast_edge.store.outbox_opening import open_outbox
+from holdfast_edge.store.outbox_state import Depth, Page, Quotas, View
+from holdfast_edge.store.outbox_writer import Append, Writer
+from holdfast_protocol.errors import MisuseError
+from holdfast_protocol.runtime.sqlite import Database
+from holdfast_protocol.wire.batch import Stamp
+from holdfast_protocol.wire.messages import Record, StreamAck, StreamState
+from holdfast_protocol.wire.names import is_hex
+from holdfast_protocol.wire.readings import Reading
+
+MAX_CREDIT: Final = 64  # batches of a stream under way, whatever the hub grants
+
+
+class Outbox:
+    """Used from one event loop.
+
+    `revision` grows with everything that may give the sender something to do, `heard` with every acknowledgement.
+    """
+
+    def __init__(self, database: Database, writer: Writer) -> None:
+        self.revision = 0
+        self.heard = 0
+        self._database = database
+        self._writer = writer
+        self._acks: dict[str, StreamAck] = {}
+        self._waiting: anyio.Event | None = None  # None: nobody waits
+
+    @classmethod
+    def open(cls, folder: Path, *, quotas: Quotas, stamp: Callable[[], Stamp]) -> Self:
+        """Open `folder`/outbox.db, or begin a new history when it is damaged, lost or not the one last written here.
+
+        Blocks. `stamp` reads the node's clocks; it is called from the database's thread. Raises TransientError
+        `DiskFull`, PermanentError `NewerSchema`.
+        """
+        database, streams = open_outbox(folder, quotas, stamp())
+        return cls(database, Writer(folder, database, streams, quotas, stamp))
+
+    async def append_readings(self, readings: Sequence[Reading], *, cursor: tuple[str, bytes] | None = None) -> None:
+        """Return when `readings` (p3) and the producer's cursor (name, value) are durable, both or neither.
+
+        Raises MisuseError `BadReading`, TransientError `DiskFull`.
+        """
+        await self._append("p3", Append(readings=readings, cursor=cursor))
+
+    async def append_records(
+        self, stream: str, records: Sequence[Record], *, keys: Sequence[str] | None = None
+    ) -> None:
+        """Return when `records` are durable. In p1 each has a key, and replaces what was there with the same.
+
+        Raises MisuseError `BadRecord`, TransientError `QuotaExceeded` (p0, p1) or `DiskFull`.
+        """
+        if (stream == "p1") != (keys is not None) or (keys is not None and (len(keys) != len(records) or "" in keys)):
+            raise MisuseError("records of p1 have a key each, no others have any", reason="BadRecord")
+        await self._append(stream, Append(records=records, keys=keys or ()))
+
+    async def _append(self, stream: str, append: Append) -> None:
+        self._writer.offer(stream, append)
+        await self._database.call(self._writer.drain)  # whoever drains, this one or an earlier one, took ours too
+        self._bump()
+        if append.error is not None:
+            raise append.error
+        if not append.committed:
+            raise MisuseError("the outbox did not decide on an append")
+
+    def cursor(self, name: str) -> bytes:
+        """Return the last committed value of a producer's cursor, b"" when there is none."""
+        return self._writer.cursors.get(name, b"")
+
+    def states(self) -> dict[str, StreamState]:
+        """Return the streams by class, for the hello."""
+        return {name: stream.state for name, stream in self._writer.streams.items()}
+
+    def depth(self) -> dict[str, Depth]:
+        return {name: stream.depth for name, stream in self._writer.streams.items()}
+
+    async def acknowledge(self, ack: StreamAck) -> None:
+        """Delete what the hub has committed, and remember what it lacks.
+
+        The caller has verified the hub's signature. An acknowledgement of another incarnation, or whose chain is not
+        ours, changes nothing; a fork starts a new incarnation, in which everything not acknowledged is sent again.
+        """
+        stream = self._writer.streams.get(ack.stream)
+        if stream is None or ack.incarnation != stream.incarnation or not (ack.chain == "" or is_hex(ack.chain, 64)):
+            return
+        ours, more = await self._database.call(self._writer.release, ack)
+        while more:
+            _, more = await self._database.call(self._writer.release, ack)
+        if ack.fork:
+            await self._database.call(self._writer.fork, ack.stream)
+            self._acks.pop(ack.stream, None)
+        elif ours:
+            self._acks[ack.stream] = ack
+        self.heard += 1
+        self._bump()
+
+    def view(self, stream: str) -> View:
+        """Return what the hub holds of a stream, as far as it said."""
+        ack = self._acks.get(stream)
+        acked = self._writer.streams[stream].acked
+        if ack is None:
+            return View(acked, acked)
+        credit = max(ack.credit, 1 if stream == "p0" else 0)  # no hub stops reports and alarms
+        return View(ack.upto, max(ack.high, ack.upto), ack.missing, min(credit, MAX_CREDIT))
+
+    async def read(self, stream: str, first: int, upto: int) -> Page | None:
+        """Return the segments from the one that holds `first` on, as many as fit a batch; None when there are none."""
+        return await self._database.call(self._writer.read, stream, first, upto)
+
+    async def changed(self, revision: int) -> None:
+        """Return once `revision` is no longer the current one."""
+        while self.revision == revision:
+            if self._waiting is None:
+                self._waiting = anyio.Event()
+            await self._waiting.wait()
+
+    def _bump(self) -> None:
+        self.revision += 1
+        if self._waiting is not None:
+            self._waiting.set()
+            self._waiting = None
+
+    def close(self) -> None:
+        """Blocks until what runs is done."""
+        self._database.close()

@@ -1,0 +1,102 @@
+"""Owned: what is ours, and only that is ever removed. [inv: only-owned-things-are-removed]
+
+Ownership is written, also to the side copy, before the first effect: a thing we made is never lost sight of.
+"""
+
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from holdfast_edge.core.diff import Owned
+from holdfast_edge.core.order import Dependencies
+from holdfast_edge.store import copies
+from holdfast_protocol.runtime.sqlite import Database
+from holdfast_protocol.wire.names import ResourceKey
+from holdfast_protocol.wire.target import Resource
+
+MAX_COPY: Final = 64 * 1024 * 1024  # bytes
+SLACK: Final = 500  # lines of the copy that may be past
+
+
+class _Line(msgspec.Struct, frozen=True):
+    key: ResourceKey
+    thing: Owned | None  # None: no longer ours
+
+
+class OwnedThings:
+    """Loaded once, then written through. The side copy is a log of lines, replaced by a short one when it is mostly past."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        """Load, and add what the side copy knows and the database does not (it was damaged, or is an old one)."""
+        self._database = database
+        self._copy = folder / copies.OWNED
+        with database.reading() as connection:
+            rows = connection.execute("SELECT key, body, digest, depends_on FROM owned").fetchall()
+        self._things = {
+            ResourceKey(key): Owned(
+                msgspec.json.decode(body), digest, msgspec.json.decode(after, type=tuple[ResourceKey, ...])
+            )
+            for key, body, digest, after in rows
+        }
+        lost = {key: thing for key, thing in self._copied().items() if key not in self._things}
+        if lost:
+            with database.transaction() as connection:
+                for key, thing in lost.items():
+                    put(connection, key, thing)
+            self._things |= lost
+        self._rewrite()
+
+    def _copied(self) -> dict[ResourceKey, Owned]:
+        things: dict[ResourceKey, Owned] = {}
+        for line in copies.read(self._copy, MAX_COPY).splitlines():
+            try:
+                entry = msgspec.json.decode(line, type=_Line)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue  # torn by a kill: its effect had not begun
+            if entry.thing is None:
+                things.pop(entry.key, None)
+            else:
+                things[entry.key] = entry.thing
+        return things
+
+    @property
+    def things(self) -> Mapping[ResourceKey, Owned]:
+        return self._things
+
+    def claim(self, connection: sqlite3.Connection, resource: Resource, graph: Dependencies) -> None:
+        """Own a thing before it is made, inside the caller's transaction and in the copy. What is owned already keeps
+        the body last applied. For the database's thread."""
+        if resource.key not in self._things:
+            thing = Owned(resource.body, "", graph.get(resource.key, ()))
+            put(connection, resource.key, thing)
+            self.remember(resource.key, thing)
+
+    def remember(self, key: ResourceKey, thing: Owned | None) -> None:
+        """Follow a `put` (or `drop`: None) in the copy and in memory. For the database's thread."""
+        copies.append(self._copy, msgspec.json.encode(_Line(key, thing)) + b"\n")
+        things = {other: held for other, held in self._things.items() if other != key}
+        self._things = {**things, key: thing} if thing else things
+        self._lines += 1
+        if self._lines > 2 * len(self._things) + SLACK:
+            self._rewrite()
+
+    def _rewrite(self) -> None:
+        lines = [msgspec.json.encode(_Line(key, thing)) + b"\n" for key, thing in self._things.items()]
+        copies.write(self._copy, b"".join(lines))
+        self._lines = len(lines)
+
+
+def put(connection: sqlite3.Connection, key: ResourceKey, thing: Owned) -> None:
+    """Write ownership inside the caller's transaction."""
+    connection.execute(
+        "INSERT OR REPLACE INTO owned (key, body, digest, depends_on) VALUES (?, ?, ?, ?)",
+        (key, msgspec.json.encode(thing.body), thing.digest, msgspec.json.encode(thing.depends_on)),
+    )
+
+
+def drop(connection: sqlite3.Connection, key: ResourceKey) -> None:
+    """End ownership inside the caller's transaction."""
+    connection.execute("DELETE FROM owned WHERE key = ?", (key,))

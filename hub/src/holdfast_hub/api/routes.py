@@ -1,0 +1,249 @@
+"""The routes of the API: each takes a request apart, calls one operation, and answers with what it returned."""
+
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from holdfast_hub import __version__
+from holdfast_hub.api.answers import answer, author, body, query
+from holdfast_hub.api.events import events
+from holdfast_hub.operations import apply, diff, readings, render, sites, views
+from holdfast_hub.operations.hub import Hub
+from holdfast_hub.operations.proposal import SourceFile
+from holdfast_hub.operations.sites import KitWords, SiteWords
+
+Handler = Callable[[Hub, Request], Awaitable[Any]]
+
+
+class Files(msgspec.Struct, forbid_unknown_fields=True):
+    files: list[SourceFile] = []
+
+
+class Applying(Files, forbid_unknown_fields=True):
+    dry_run: bool = False
+
+
+class Rendering(Files, forbid_unknown_fields=True):
+    instance: str | None = None
+    site: str | None = None
+
+
+class Ejecting(Files, forbid_unknown_fields=True):
+    blueprint: str | None = None
+
+
+class NewSite(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    labels: dict[str, str] = {}
+    zones: list[str] = []
+    region: str = ""
+    provider: str = ""
+    node: str = "node-1"  # whom its first kit will be for
+
+
+class ChangedSite(msgspec.Struct, forbid_unknown_fields=True):
+    labels: dict[str, str | None] = {}
+    zones: list[str] | None = None
+    region: str | None = None
+    provider: str | None = None
+
+
+class Listing(msgspec.Struct, forbid_unknown_fields=True):
+    selector: str = ""
+
+
+async def health(hub: Hub, request: Request) -> Any:
+    """What this hub is and how it does."""
+    state: Mapping[str, Any] = request.app.state.link()
+    counts = await views.counts(hub)
+    return {
+        "fleet": hub.identity.fleet,
+        "version": __version__,
+        "sqlite": sqlite3.sqlite_version,
+        **state,
+        **counts,
+    }
+
+
+async def post_apply(hub: Hub, request: Request) -> Any:
+    """Create or change what the files describe: all of it, or nothing."""
+    wanted = await body(request, Applying)
+    return await apply.apply(hub, wanted.files, author=author(request), dry_run=wanted.dry_run)
+
+
+async def post_diff(hub: Hub, request: Request) -> Any:
+    """What applying the files would change, by groups of sites."""
+    wanted = await body(request, Files)
+    return await diff.diff(hub, wanted.files, author=author(request))
+
+
+async def post_render(hub: Hub, request: Request) -> Any:
+    """The resources instances become."""
+    wanted = await body(request, Rendering)
+    return await render.render(
+        hub, wanted.files, instance=wanted.instance or "", site=wanted.site or "", author=author(request)
+    )
+
+
+async def post_eject(hub: Hub, request: Request) -> Any:
+    """Plain files that need no hub."""
+    wanted = await body(request, Ejecting)
+    return await render.eject(hub, wanted.files, blueprint=wanted.blueprint or "", author=author(request))
+
+
+async def get_blueprints(hub: Hub, request: Request) -> Any:
+    """All blueprints."""
+    return {"items": await views.list_blueprints(hub)}
+
+
+async def get_blueprint(hub: Hub, request: Request) -> Any:
+    """One blueprint with its source and revisions."""
+    return await views.show_blueprint(hub, request.path_params["name"])
+
+
+async def delete_blueprint(hub: Hub, request: Request) -> Any:
+    """Delete a blueprint that has no instances."""
+    return await apply.delete_blueprint(hub, request.path_params["name"], author=author(request))
+
+
+async def get_instances(hub: Hub, request: Request) -> Any:
+    """All instances."""
+    return {"items": await views.list_instances(hub)}
+
+
+async def get_instance(hub: Hub, request: Request) -> Any:
+    """One instance, by name or Kind/name, with how far each of its sites is."""
+    return await views.show_instance(hub, request.path_params["name"])
+
+
+async def delete_instance(hub: Hub, request: Request) -> Any:
+    """Delete an instance; its sites remove what it made there."""
+    return await apply.delete_instance(hub, request.path_params["name"], author=author(request))
+
+
+async def get_sites(hub: Hub, request: Request) -> Any:
+    """All sites, or those a label selector (?selector=) matches."""
+    return {"items": await views.list_sites(hub, query(request, Listing).selector)}
+
+
+async def post_site(hub: Hub, request: Request) -> Any:
+    """Add a site."""
+    wanted = await body(request, NewSite)
+    words = SiteWords(dict(wanted.labels), wanted.zones, wanted.region, wanted.provider)
+    await sites.add_site(hub, wanted.name, words, author=author(request))
+    return {"name": wanted.name}
+
+
+async def get_site(hub: Hub, request: Request) -> Any:
+    """One site with its nodes, resources, problems and history."""
+    return await views.show_site(hub, request.path_params["name"])
+
+
+async def patch_site(hub: Hub, request: Request) -> Any:
+    """Change labels (null takes one away), zones, region or provider."""
+    wanted = await body(request, ChangedSite)
+    name = request.path_params["name"]
+    words = SiteWords(wanted.labels, wanted.zones, wanted.region, wanted.provider)
+    await sites.describe_site(hub, name, words, author=author(request))
+    return await views.show_site(hub, name)
+
+
+async def delete_site(hub: Hub, request: Request) -> Any:
+    """Forget a site; what runs there goes on."""
+    return await apply.delete_site(hub, request.path_params["name"], author=author(request))
+
+
+async def post_kit(hub: Hub, request: Request) -> Any:
+    """Make the files a node starts with; a kit made before for the same node is no longer accepted."""
+    words = await body(request, KitWords)
+    return {"files": await sites.site_kit(hub, request.path_params["name"], words, author=author(request))}
+
+
+async def post_adopt(hub: Hub, request: Request) -> Any:
+    """End a conflict: what this hub wants wins over the newer target the site holds."""
+    name = request.path_params["name"]
+    await sites.adopt_site(hub, name, author=author(request))
+    return await views.show_site(hub, name)
+
+
+async def get_target(hub: Hub, request: Request) -> Any:
+    """The newest target of a site."""
+    return await views.show_target(hub, request.path_params["name"])
+
+
+async def get_nodes(hub: Hub, request: Request) -> Any:
+    """All nodes."""
+    return {"items": await views.list_nodes(hub)}
+
+
+async def get_node(hub: Hub, request: Request) -> Any:
+    """One node, by name or site/name."""
+    return await views.show_node(hub, request.path_params["name"])
+
+
+async def get_readings(hub: Hub, request: Request) -> Any:
+    """Device readings by site, device, metric and time."""
+    return await readings.readings(hub, query(request, readings.Asked))
+
+
+async def get_ledger(hub: Hub, request: Request) -> Any:
+    """The proof for one site: sent = stored + recorded losses + pending, stream by stream."""
+    return await readings.ledger(hub, request.path_params["name"])
+
+
+TABLE: Final[tuple[tuple[Literal["GET", "POST", "PATCH", "DELETE"], str, Handler], ...]] = (
+    ("GET", "/v1/health", health),
+    ("POST", "/v1/apply", post_apply),
+    ("POST", "/v1/diff", post_diff),
+    ("POST", "/v1/render", post_render),
+    ("POST", "/v1/eject", post_eject),
+    ("GET", "/v1/blueprints", get_blueprints),
+    ("GET", "/v1/blueprints/{name}", get_blueprint),
+    ("DELETE", "/v1/blueprints/{name}", delete_blueprint),
+    ("GET", "/v1/instances", get_instances),
+    ("GET", "/v1/instances/{name:path}", get_instance),
+    ("DELETE", "/v1/instances/{name:path}", delete_instance),
+    ("GET", "/v1/sites", get_sites),
+    ("POST", "/v1/sites", post_site),
+    ("GET", "/v1/sites/{name}", get_site),
+    ("PATCH", "/v1/sites/{name}", patch_site),
+    ("DELETE", "/v1/sites/{name}", delete_site),
+    ("POST", "/v1/sites/{name}/kit", post_kit),
+    ("POST", "/v1/sites/{name}/adopt", post_adopt),
+    ("GET", "/v1/sites/{name}/target", get_target),
+    ("GET", "/v1/nodes", get_nodes),
+    ("GET", "/v1/nodes/{name:path}", get_node),
+    ("GET", "/v1/readings", get_readings),
+    ("GET", "/v1/ledger/{name}", get_ledger),
+)
+
+
+def routes(hub: Hub) -> list[Route]:
+    """Return the table as routes, with the table itself at /v1 and the events."""
+    by_path: dict[str, dict[str, Handler]] = {}
+    for method, path, handler in TABLE:
+        by_path.setdefault(path, {})[method] = handler
+    listed = [{"method": method, "path": path, "what": handler.__doc__} for method, path, handler in TABLE]
+    listed.append({"method": "GET", "path": "/v1/events", "what": "Server-sent events: something changed."})
+
+    async def table(_: Request) -> Response:
+        return answer({"routes": listed})
+
+    return [
+        Route("/v1", table),
+        Route("/v1/events", lambda request: events(hub, request)),
+        *(Route(path, _endpoint(hub, handlers), methods=list(handlers)) for path, handlers in by_path.items()),
+    ]
+
+
+def _endpoint(hub: Hub, handlers: Mapping[str, Handler]) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        return answer(await handlers[method](hub, request))
+
+    return endpoint

@@ -1,0 +1,186 @@
+"""The embedded broker: Mosquitto as a child that is started again when it dies and dies when the hub does.
+
+It is a cache. A store it cannot read is set aside, because Mosquitto 2.0 would refuse to start for ever.
+"""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+from collections import deque
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+import anyio
+import anyio.abc
+from anyio import to_thread
+from anyio.streams.text import TextReceiveStream
+
+from holdfast_protocol.errors import MisuseError, PermanentError, UnsupportedError
+
+FIRST_WAIT: Final = 0.1  # seconds before a restart, doubled up to the next
+LONGEST_WAIT: Final = 30.0
+STEADY: Final = 10.0  # seconds after which a child counts as having run well
+STOP_WITHIN: Final = 5.0  # seconds from SIGTERM (Mosquitto saves its state) to SIGKILL
+WORDS: Final = 2000  # characters of the child's last output that are kept
+STORE: Final = "mosquitto.db"
+_SBIN: Final = ":/usr/sbin:/usr/local/sbin"  # where it is, and where a user's PATH does not lead
+
+
+def configuration(name: str, *, listen: str, port: int, folder: Path, user: str = "") -> str:
+    """Return a file of broker-config with its places filled in. `user` "" is the user this process runs as."""
+    text = _template(name)
+    values = {"PORT": str(port), "LISTEN": listen, "FOLDER": str(folder), "USER": user or _own_name()}
+    for place, value in values.items():
+        if not value.isprintable() or value != value.strip():
+            raise MisuseError(f"{place} {value!r} cannot stand in a line of a configuration")
+        text = text.replace(f"@{place}@", value)
+    return text
+
+
+def _template(name: str) -> str:
+    packaged = resources.files("holdfast_hub") / "broker_config" / name
+    if packaged.is_file():
+        return packaged.read_text(encoding="utf-8")
+    return (Path(__file__).parents[4] / "broker-config" / name).read_text(encoding="utf-8")  # an editable install
+
+
+def _own_name() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return "mosquitto"  # only root may change its user, and root has a name
+
+
+class EmbeddedBroker:
+    """One Mosquitto on `host`:`port` with its state in `folder`, which is made when it is not there."""
+
+    def __init__(self, folder: Path, host: str, port: int) -> None:
+        self.starts = 0
+        self.pid: int | None = None  # of the child; None while there is none
+        self._folder = folder
+        self._host = host
+        self._port = port
+        self._ready = anyio.Event()
+        self._words: deque[str] = deque()
+
+    @property
+    def last_words(self) -> str:
+        """The end of what the child wrote: warnings and errors."""
+        return "".join(self._words)[-WORDS:].strip()
+
+    async def ready(self) -> None:
+        """Return once the broker takes connections."""
+        while not self._ready.is_set():
+            await self._ready.wait()
+
+    async def run(self) -> None:
+        """Keep the broker running until cancelled. Raises UnsupportedError when there is no Mosquitto, PermanentError
+        `AddressInUse` or `BrokerFailed` when it never came up."""
+        command = _command(self._folder / "mosquitto.conf")
+        await to_thread.run_sync(self._prepare)
+        await self._until_free()
+        wait, ever = FIRST_WAIT, False
+        while True:
+            began = anyio.current_time()
+            came_up = await self._run_child(command)
+            ever = ever or came_up
+            if not came_up and not await to_thread.run_sync(self._set_store_aside) and not ever:
+                raise PermanentError(f"the broker does not start: {self.last_words}", reason="BrokerFailed")
+            wait = FIRST_WAIT if anyio.current_time() - began > STEADY else min(LONGEST_WAIT, wait * 2)
+            await anyio.sleep(wait)
+
+    def _prepare(self) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        text = configuration("hub.conf", listen=self._host, port=self._port, folder=self._folder)
+        (self._folder / "mosquitto.conf").write_text(text, encoding="utf-8")
+
+    async def _until_free(self) -> None:
+        """Wait for the broker of a hub that was killed to be gone, and for nobody else's."""
+        deadline = anyio.current_time() + STOP_WITHIN
+        while True:
+            with socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((self._host, self._port))
+                except OSError as error:
+                    if anyio.current_time() > deadline:
+                        raise PermanentError(
+                            f"no broker can listen on {self._host}:{self._port}: {error.strerror}",
+                            reason="AddressInUse",
+                            hint="stop what listens there, or name it as the broker to use",
+                        ) from error
+                else:
+                    return
+            await anyio.sleep(0.05)
+
+    def _set_store_aside(self) -> bool:
+        store = self._folder / STORE
+        if not store.exists() or "in use" in self.last_words:
+            return False
+        store.replace(self._folder / f"{STORE}.unreadable")
+        return True
+
+    async def _run_child(self, command: list[str]) -> bool:
+        """Run one child to its end; return whether it took connections."""
+        self.starts += 1
+        self._words.clear()
+        process = await anyio.open_process(command, stdin=None, stdout=None)
+        self.pid = process.pid
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._listen, process)
+                async with anyio.create_task_group() as knocking:
+                    knocking.start_soon(self._knock)
+                    await process.wait()
+                    knocking.cancel_scope.cancel()
+        finally:
+            came_up = self._ready.is_set()
+            self._ready = anyio.Event() if came_up else self._ready
+            with anyio.CancelScope(shield=True):
+                await _stop(process)
+            self.pid = None
+        return came_up
+
+    async def _listen(self, process: anyio.abc.Process) -> None:
+        if process.stderr is not None:
+            async for text in TextReceiveStream(process.stderr, errors="replace"):
+                self._words.append(text[-WORDS:])
+                while len(self._words) > 1 and sum(map(len, self._words)) > 2 * WORDS:
+                    self._words.popleft()
+
+    async def _knock(self) -> None:
+        while True:
+            try:
+                stream = await anyio.connect_tcp(self._host, self._port)
+            except OSError:
+                await anyio.sleep(0.005)
+            else:
+                await stream.aclose()
+                self._ready.set()
+                return
+
+
+def _command(config: Path) -> list[str]:
+    path = os.environ.get("PATH", os.defpath) + _SBIN
+    mosquitto, setpriv = shutil.which("mosquitto", path=path), shutil.which("setpriv", path=path)
+    if mosquitto is None:
+        raise UnsupportedError("mosquitto is not installed here", reason="NoBroker", hint="apt-get install mosquitto")
+    # The kernel ends the child when the hub is killed: no code of ours would run then.
+    guard = [setpriv, "--pdeathsig", "TERM"] if setpriv is not None else []
+    return [*guard, mosquitto, "-c", str(config)]
+
+
+async def _stop(process: anyio.abc.Process) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        with anyio.move_on_after(STOP_WITHIN):
+            await process.wait()
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+    await process.aclose()

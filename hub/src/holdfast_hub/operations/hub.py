@@ -1,0 +1,205 @@
+"""The hub as operations see it: one change at a time, checked whole, committed whole, then told.
+
+`enact` is the only way anything a site should be is changed: the change is made in memory, the targets of the sites it
+touches are composed, and only then is everything (rows, new generations, one audit event) written in one transaction.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from holdfast_protocol.errors import InputError, Problem
+from holdfast_protocol.runtime.clock import Clock
+from holdfast_protocol.wire.names import SiteName
+
+from holdfast_hub.core.target import Composed, compose
+from holdfast_hub.link.identity import Identity
+from holdfast_hub.operations.fleet import Change, Fleet
+from holdfast_hub.store import audit, blueprints, instances, sites, status, targets
+from holdfast_hub.store.feed import Feed
+from holdfast_hub.store.hub import Store
+from holdfast_hub.store.keyring import KeyRing
+from holdfast_hub.store.targets import TargetRow
+
+class Move(msgspec.Struct, frozen=True):
+    """A site's target before (None: it had none) and after."""
+
+    site: SiteName
+    before: TargetRow | None
+    after: Composed
+
+
+class Note(msgspec.Struct, frozen=True):
+    """What the audit says of a change."""
+
+    actor: str
+    action: str
+    subject: str
+    detail: Any = None
+
+
+class Enacted(msgspec.Struct, frozen=True):
+    change: Change
+    moves: tuple[Move, ...]
+    event: int  # of the audit; 0 on a dry run
+
+    @property
+    def sites(self) -> list[SiteName]:
+        return [move.site for move in self.moves]
+
+
+class Hub:
+    """INVARIANTS: `fleet` is touched only in the database's thread; after any error it equals what is committed."""
+
+    def __init__(self, store: Store, identity: Identity, feed: Feed, clock: Clock) -> None:
+        self.store = store
+        self.database = store.database
+        self.partitions = store.partitions
+        self.identity = identity
+        self.feed = feed
+        self.clock = clock
+        self.fleet = Fleet()
+        self.keys = KeyRing()
+
+    async def load(self) -> None:
+        """Read what is committed; call once, before anything else."""
+        await self.store.read(lambda connection: self.fleet.load(connection, self.partitions))
+        self.keys.load(await self.store.read(lambda connection: sites.keys(connection, self.partitions)))
+
+    def now(self) -> int:
+        """Return the hub's wall clock in milliseconds."""
+        return int(self.clock.wall() * 1000)
+
+    def tell(self, enacted: Enacted) -> None:
+        """Tell the feed what was committed; for the event loop. Nothing is told of a dry run."""
+        if not enacted.event:
+            return
+        for blueprint in enacted.change.blueprints:
+            self.feed.tell("blueprint", blueprint)
+        for owner in enacted.change.instances:
+            self.feed.tell("instance", owner)
+        for site in sorted({*enacted.change.sites, *enacted.sites}):
+            self.feed.tell("site", site)
+        if enacted.moves or None in enacted.change.sites.values():
+            self.feed.tell("target", "")
+
+    def enact(
+        self, change: Change, note: Note, *, dry_run: bool = False, facts: frozenset[SiteName] = frozenset()
+    ) -> Enacted:
+        """Make a change, for the database's thread.
+
+        Raises InputError when two instances would claim the same thing at a site; then, and on any error, nothing is
+        changed. `facts` are sites changed by what their nodes report, which cannot be refused: in a collision such a
+        site keeps its target and the collision is noted, until a later change resolves it.
+        """
+        touched, back = self.fleet.make(change)
+        try:
+            with self.database.reading() as connection:
+                moves, collisions = self._moves(connection, touched)
+            refused = {site: found for site, found in collisions.items() if site not in self.fleet.colliding | facts}
+            if refused:
+                raise InputError(self._placed(refused))
+            if dry_run or (facts and not moves and not collisions):
+                if dry_run:
+                    self.fleet.make(back)
+                return Enacted(change, tuple(moves), 0)
+            with self.database.transaction() as connection:
+                self._write(connection, change, moves)
+                self._note_collisions(connection, touched, collisions)
+                event = audit.add(
+                    connection,
+                    at=self.now(),
+                    actor=note.actor,
+                    action=note.action,
+                    subject=note.subject,
+                    detail={"sites": len(moves), **(note.detail or {})},
+                )
+        except BaseException:
+            self.fleet.make(back)
+            raise
+        self.fleet.colliding = (self.fleet.colliding - touched) | set(collisions)
+        return Enacted(change, tuple(moves), event)
+
+    def _moves(
+        self, connection: sqlite3.Connection, touched: set[SiteName]
+    ) -> tuple[list[Move], dict[SiteName, tuple[Problem, ...]]]:
+        composed: dict[tuple[str, ...], Composed] = {}
+        collisions: dict[SiteName, tuple[Problem, ...]] = {}
+        moves = []
+        for site in sorted(touched):
+            owners = self.fleet.owners(site)
+            if owners not in composed:
+                composed[owners] = compose(self.fleet.contributions(owners))
+            after = composed[owners]
+            before = targets.newest(connection, site)
+            digest = before.digest if before is not None else "" if owners else after.digest
+            if after.problems:
+                collisions[site] = after.problems
+            elif digest != after.digest:  # a site that never had anything is not told to be empty
+                moves.append(Move(site, before, after))
+        return moves, collisions
+
+    def _note_collisions(
+        self, connection: sqlite3.Connection, touched: set[SiteName], collisions: dict[SiteName, tuple[Problem, ...]]
+    ) -> None:
+        for site in self.fleet.colliding & touched - set(collisions):
+            status.clear_problem(connection, site, "placement")
+        for site, problems in collisions.items():
+            status.add_problem(
+                connection,
+                site=site,
+                node="",
+                channel="placement",
+                reason="Collision",
+                message="; ".join(str(problem) for problem in problems),
+                at=self.now(),
+            )
+
+    def _placed(self, refused: dict[SiteName, tuple[Problem, ...]]) -> list[Problem]:
+        """Return the collisions of some sites, each once, with its sites and the place of the instance's document."""
+        found: dict[Problem, list[SiteName]] = {}
+        for site, problems in refused.items():
+            for problem in problems:
+                found.setdefault(problem, []).append(site)
+        placed = []
+        for problem, at in found.items():
+            more = f" and {len(at) - 1} more" if len(at) > 1 else ""
+            row = self.fleet.instances.get(problem.resource)
+            file, line = (row.file, row.line + 1) if row is not None else ("", 0)
+            message = f"{problem.message}, at site {at[0]}{more}"
+            placed.append(msgspec.structs.replace(problem, message=message, file=file, line=line))
+        return placed
+
+    def _write(self, connection: sqlite3.Connection, change: Change, moves: Sequence[Move]) -> None:
+        for owner, instance in change.instances.items():
+            if instance is None:
+                kind, _, name = owner.partition("/")
+                instances.delete(connection, kind, name)
+        for blueprint, row in change.blueprints.items():
+            if row is None:
+                blueprints.delete(connection, blueprint)
+            else:
+                blueprints.put(connection, row)
+        for instance in change.instances.values():
+            if instance is not None:
+                instances.put(connection, instance)
+        for name, site in change.sites.items():
+            if site is None:
+                sites.delete(connection, name)
+            else:
+                sites.put(connection, site.row)
+        for move in moves:
+            self.allocate(connection, move)
+
+    def allocate(self, connection: sqlite3.Connection, move: Move, *, above: int = 0) -> TargetRow:
+        """Give a site its next target, in the transaction of the change."""
+        return targets.allocate(
+            connection,
+            move.site,
+            epoch=self.identity.epoch,
+            digest=move.after.digest,
+            body=move.after.body,
+            at=self.now(),
+            above=above,
+        )

@@ -1,0 +1,293 @@
+"""From files to a checked change: every document, in any order, and everything that depends on it.
+
+All problems are found before any is raised: each file's reading, each blueprint, each instance against the blueprint of
+its kind (a new one before a stored one), each stored instance whose blueprint changes, and every rendering.
+"""
+
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Final, Literal
+
+import msgspec
+from holdfast_protocol.errors import InputError, Problem
+from holdfast_protocol.wire.digest import digest_bytes
+from holdfast_protocol.wire.names import ResourceKey, resource_key
+from holdfast_protocol.wire.target import Resource, resource
+
+from holdfast_hub.blueprint.definition import Definition, check_blueprint
+from holdfast_hub.blueprint.documents import Document, read_documents
+from holdfast_hub.blueprint.instance import Instance, check_instance
+from holdfast_hub.blueprint.render import render
+from holdfast_hub.operations.fleet import Change, Fleet, stored_document
+from holdfast_hub.store.blueprints import BlueprintRow
+from holdfast_hub.store.instances import InstanceRow
+
+MAX_FILES: Final = 1_000
+Action = Literal["created", "changed", "unchanged"]
+
+
+class SourceFile(msgspec.Struct, frozen=True):
+    name: str
+    text: str
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What applying does to one document. `revision` is a blueprint's; None for an instance."""
+
+    kind: str
+    name: str
+    action: Action
+    revision: int | None = None
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    change: Change
+    results: tuple[Result, ...]
+    warnings: tuple[Problem, ...]
+    documents: dict[str, Document]  # of the instances looked at, by Kind/name
+    definitions: dict[str, Definition]  # of the blueprints given, by their instances' kind
+
+
+class Proposing:
+    """Collects one proposal; `next_revision` gives a changed blueprint its next revision."""
+
+    def __init__(self, fleet: Fleet, next_revision: Callable[[str], int], *, author: str, at: int) -> None:
+        self._fleet = fleet
+        self._next_revision = next_revision
+        self._author = author
+        self._at = at
+        self._problems: list[Problem] = []
+        self._warnings: list[Problem] = []
+        self._definitions: dict[str, tuple[BlueprintRow, Definition]] = {}  # of these files, by kind
+        self._broken: set[str] = set()  # kinds whose blueprint was refused: their instances are not judged
+        self._blueprints: dict[str, BlueprintRow] = {}
+        self._instances: dict[str, InstanceRow] = {}
+        self._documents: dict[str, Document] = {}
+        self._results: list[Result] = []
+
+    def propose(self, files: Sequence[SourceFile]) -> Proposal:
+        """Return the proposal. Raises InputError with every problem."""
+        documents = self._read(files)
+        for document in documents:
+            if document.kind == "Blueprint":
+                self._take_blueprint(document)
+        for document in documents:
+            if document.kind != "Blueprint":
+                self._take_instance(document)
+        self._take_stored_instances()
+        if self._problems:
+            raise InputError(self._problems)
+        return Proposal(
+            Change(dict(self._blueprints), dict(self._instances)),
+            tuple(self._results),
+            tuple(self._warnings),
+            self._documents,
+            {kind: definition for kind, (_, definition) in self._definitions.items()},
+        )
+
+    def _read(self, files: Sequence[SourceFile]) -> list[Document]:
+        documents: list[Document] = []
+        if len(files) > MAX_FILES:
+            raise InputError([Problem(f"{len(files)} files, the limit is {MAX_FILES} at once")])
+        for file in files:
+            try:
+                documents += read_documents(file.text, file.name)
+            except InputError as error:
+                self._problems += error.problems
+        if not documents and not self._problems:
+            self._problems.append(Problem("there is no document in the files given"))
+        return documents
+
+    def _take_blueprint(self, document: Document) -> None:
+        try:
+            checked = check_blueprint(document)
+        except InputError as error:
+            self._problems += error.problems
+            self._broken |= _kind_of(document)
+            return
+        self._warnings += checked.warnings
+        definition = checked.value
+        name, kind = definition.name, definition.kind
+        if name in self._blueprints:
+            self._problems.append(document.problem((), f"Blueprint {name!r} is given twice"))
+            return
+        other = self._fleet.of_kind(kind)
+        if kind in self._definitions:
+            other = self._definitions[kind][0]
+        if other is not None and other.name != name:
+            self._problems.append(
+                document.problem(
+                    ("spec", "schema", "kind"), f"kind {kind} is already defined by Blueprint {other.name!r}"
+                )
+            )
+            return
+        held = self._fleet.blueprints.get(name)
+        digest = digest_bytes(document.text.encode())
+        if held is not None and held.kind != kind and any(row.kind == held.kind for row in self._rows(name)):
+            self._problems.append(
+                document.problem(
+                    ("spec", "schema", "kind"),
+                    f"the kind was {held.kind}, and instances of it exist",
+                    hint=f"delete the instances of {held.kind} first",
+                )
+            )
+            return
+        if held is not None and held.digest == digest:
+            row, action = held, "unchanged"
+        else:
+            row = BlueprintRow(
+                name,
+                kind,
+                self._next_revision(name),
+                digest,
+                document.text,
+                document.file,
+                _lines_before(document),
+                self._author,
+                self._at,
+            )
+            self._blueprints[name] = row
+            action = "created" if held is None else "changed"
+        self._definitions[kind] = (row, definition)
+        self._results.append(Result("Blueprint", name, msgspec.convert(action, Action), row.revision))
+
+    def _rows(self, blueprint: str) -> list[InstanceRow]:
+        return [row for row in self._fleet.instances.values() if row.blueprint == blueprint]
+
+    def _definition_of(self, document: Document) -> tuple[BlueprintRow, Definition] | None:
+        if document.kind in self._definitions:
+            return self._definitions[document.kind]
+        if document.kind in self._broken:
+            return None
+        row = self._fleet.of_kind(document.kind)
+        if row is not None:
+            return row, self._fleet.definition(row)
+        known = {*self._definitions, *(held.kind for held in self._fleet.blueprints.values()), "Blueprint"}
+        near = difflib.get_close_matches(document.kind, sorted(known), 1)
+        hint = f"did you mean {near[0]}?" if near else "apply the blueprint that defines it, together with this or before"
+        self._problems.append(document.problem(("kind",), f"no blueprint defines kind {document.kind}", hint=hint))
+        return None
+
+    def _take_instance(self, document: Document) -> None:
+        found = self._definition_of(document)
+        instance = self._checked(document, found[1]) if found else None
+        if found is None or instance is None:
+            return
+        owner = f"{instance.kind}/{instance.name}"
+        if owner in self._documents:
+            self._problems.append(document.problem((), f"{owner} is given twice"))
+            return
+        row = self._row(document, instance, found, author=self._author, at=self._at)
+        if row is None:
+            return
+        held = self._fleet.instances.get(owner)
+        self._documents[owner] = document
+        if held is not None and held.digest == row.digest:
+            action: Action = "unchanged"  # as written; its resources may still follow a changed blueprint
+            row = msgspec.structs.replace(row, author=held.author, at=held.at, file=held.file, line=held.line)
+        else:
+            action = "created" if held is None else "changed"
+        if row != held:
+            self._instances[owner] = row
+        self._results.append(Result(instance.kind, instance.name, action))
+
+    def _checked(self, document: Document, definition: Definition) -> Instance | None:
+        try:
+            checked = check_instance(definition, document)
+        except InputError as error:
+            self._problems += error.problems
+            return None
+        self._warnings += checked.warnings
+        if checked.value.placement is None:
+            problem = document.problem(("spec",), "no placement: it goes to no site", hint="add spec.placement")
+            self._warnings.append(msgspec.structs.replace(problem, severity="warning"))
+        return checked.value
+
+    def _take_stored_instances(self) -> None:
+        """Check and render again what is stored and not given now, where its blueprint changes."""
+        for name, blueprint in self._blueprints.items():
+            definition = self._definitions[blueprint.kind][1]
+            for held in self._rows(name):
+                if held.owner in self._documents:
+                    continue
+                document = stored_document(held)
+                instance = self._checked(document, definition)
+                row = instance and self._row(
+                    document, instance, (blueprint, definition), author=held.author, at=held.at
+                )
+                if row is not None:
+                    self._documents[held.owner] = document
+                    if row != held:
+                        self._instances[held.owner] = row
+
+    def _row(
+        self,
+        document: Document,
+        instance: Instance,
+        found: tuple[BlueprintRow, Definition],
+        *,
+        author: str,
+        at: int,
+    ) -> InstanceRow | None:
+        blueprint, definition = found
+        owner = f"{instance.kind}/{instance.name}"
+        try:
+            resources = rendered_resources(definition, instance, blueprint.revision)
+        except InputError as error:
+            self._problems += error.problems
+            return None
+        held = self._fleet.instances.get(owner)
+        revision = blueprint.revision
+        if held is not None and resources == _at_revision(held.resources, revision):
+            resources, revision = held.resources, held.revision  # nothing a site would see: keep what it was told
+        return InstanceRow(
+            instance.kind,
+            instance.name,
+            blueprint.name,
+            digest_bytes(document.text.encode()),
+            document.text,
+            document.file,
+            _lines_before(document),
+            revision,
+            instance.placement,
+            resources,
+            author,
+            at,
+        )
+
+
+def _at_revision(resources: tuple[Resource, ...], revision: int) -> tuple[Resource, ...]:
+    return tuple(msgspec.structs.replace(each, revision=revision) for each in resources)
+
+
+def rendered_resources(definition: Definition, instance: Instance, revision: int) -> tuple[Resource, ...]:
+    """Return the resources an instance becomes at each of its sites. Raises InputError."""
+    rendered = render(definition, instance)
+    keys: dict[str, list[ResourceKey]] = {}
+    for each in rendered:
+        keys.setdefault(each.id, []).append(resource_key(each.body))
+    return tuple(
+        resource(
+            each.body,
+            id=each.id,
+            instance=f"{instance.kind}/{instance.name}",
+            blueprint=definition.name,
+            revision=revision,
+            depends_on=tuple(key for name in each.depends_on for key in keys.get(name, ())),
+        )
+        for each in rendered
+    )
+
+
+def _kind_of(document: Document) -> set[str]:
+    """Return the kind a refused blueprint would have defined, when that much can be read."""
+    spec = document.value.get("spec")
+    schema = spec.get("schema") if isinstance(spec, dict) else None
+    kind = schema.get("kind") if isinstance(schema, dict) else None
+    return {kind} if isinstance(kind, str) else set()
+
+
+def _lines_before(document: Document) -> int:
+    """Return how many lines of its file come before a document's own text."""
+    (alone,) = read_documents(document.text)
+    return document.place()[0] - alone.place()[0]

@@ -1,0 +1,109 @@
+"""Show what instances become: their resources, or plain files that need no hub any more."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from holdfast_protocol.errors import NotFoundError, Problem
+
+from holdfast_hub.blueprint.definition import Definition
+from holdfast_hub.blueprint.documents import Document
+from holdfast_hub.blueprint.eject import eject as ejected_files
+from holdfast_hub.blueprint.instance import check_instance
+from holdfast_hub.operations.apply import proposed
+from holdfast_hub.operations.fleet import stored_document
+from holdfast_hub.operations.hub import Hub, Note
+from holdfast_hub.operations.proposal import SourceFile
+from holdfast_hub.store.instances import InstanceRow
+
+
+class RenderedResource(msgspec.Struct, frozen=True):
+    instance: str  # Kind/name
+    id: str  # in its blueprint
+    key: str
+    body: dict[str, Any]
+    depends_on: tuple[str, ...]
+
+
+class RenderedFiles(msgspec.Struct, frozen=True):
+    resources: list[RenderedResource]
+    warnings: tuple[Problem, ...] = ()
+
+
+class Ejected(msgspec.Struct, frozen=True):
+    files: dict[str, str]  # relative path: text
+    warnings: tuple[Problem, ...] = ()
+
+
+async def render(
+    hub: Hub, files: Sequence[SourceFile], *, instance: str = "", site: str = "", author: str = ""
+) -> RenderedFiles:
+    """Return the resources of the files' instances (of all stored ones when no file is given), nothing written.
+
+    `instance` and `site` narrow it: one instance, or what would be placed on one site.
+    """
+
+    def rendering() -> RenderedFiles:
+        if not files:
+            return RenderedFiles(_resources(_narrowed(hub, instance, site)))
+        proposal = proposed(hub, files, author=author)
+        _, back = hub.fleet.make(proposal.change)
+        try:
+            rows = [row for row in _narrowed(hub, instance, site) if row.owner in proposal.documents]
+        finally:
+            hub.fleet.make(back)
+        return RenderedFiles(_resources(rows), proposal.warnings)
+
+    return await hub.database.call(rendering)
+
+
+def _narrowed(hub: Hub, instance: str, site: str) -> list[InstanceRow]:
+    fleet = hub.fleet
+    rows = [fleet.instance(instance)] if instance else sorted(fleet.instances.values(), key=lambda each: each.owner)
+    placed = set(fleet.owners(fleet.site(site).row.name)) if site else set(fleet.instances)
+    return [row for row in rows if row.owner in placed]
+
+
+def _resources(rows: Sequence[InstanceRow]) -> list[RenderedResource]:
+    return [
+        RenderedResource(row.owner, each.id, each.key, each.body, each.depends_on)
+        for row in rows
+        for each in row.resources
+    ]
+
+
+async def eject(hub: Hub, files: Sequence[SourceFile], *, blueprint: str = "", author: str = "") -> Ejected:
+    """Return plain files for every instance of the blueprints given, or stored; of one blueprint when named."""
+
+    def ejecting() -> Ejected:
+        found: dict[str, tuple[Definition, Document]] = {}
+        warnings: tuple[Problem, ...] = ()
+        if files:
+            proposal = proposed(hub, files, author=author)
+            warnings = proposal.warnings
+            hub.enact(proposal.change, Note(author, "eject", ""), dry_run=True)
+            for owner, document in proposal.documents.items():
+                definition = proposal.definitions.get(document.kind) or _definition(hub, document.kind)
+                found[owner] = (definition, document)
+        given = {definition.name for definition, _ in found.values()}
+        if files:
+            given |= {definition.name for definition in proposal.definitions.values()}
+        for row in hub.fleet.instances.values():
+            if row.owner not in found and (not files or row.blueprint in given):
+                found[row.owner] = (_definition(hub, row.kind), stored_document(row))
+        result: dict[str, str] = {}
+        for _, (definition, document) in sorted(found.items()):
+            if not blueprint or definition.name == blueprint:
+                result |= ejected_files(definition, check_instance(definition, document).value)
+        if blueprint and not result and blueprint not in given:
+            hub.fleet.blueprint(blueprint)
+        return Ejected(result, warnings)
+
+    return await hub.database.call(ejecting)
+
+
+def _definition(hub: Hub, kind: str) -> Definition:
+    row = hub.fleet.of_kind(kind)
+    if row is None:
+        raise NotFoundError(f"no blueprint defines kind {kind}", resource=kind)
+    return hub.fleet.definition(row)

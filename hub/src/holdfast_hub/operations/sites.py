@@ -1,0 +1,236 @@
+"""Sites: added, described, given their kit, and brought back under the hub's word after a conflict."""
+
+import base64
+import secrets
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+from holdfast_protocol.errors import ConflictError, InputError, Problem, WireError
+from holdfast_protocol.wire import envelope
+from holdfast_protocol.wire.names import NodeName, SiteName, node_name, site_name
+from holdfast_protocol.wire.target import Content
+
+from holdfast_hub.core.target import compose
+from holdfast_hub.operations.fleet import Change, KnownSite
+from holdfast_hub.operations.hub import Enacted, Hub, Move, Note
+from holdfast_hub.store import audit, sites, status, targets
+from holdfast_hub.store.sites import SiteRow
+
+MAX_LABELS: Final = 64
+MAX_WORD: Final = 253  # characters of a label's key or value, a zone, a region, a provider
+MAX_ZONES: Final = 64
+
+
+class SiteWords(msgspec.Struct, frozen=True):
+    """What people say of a site; None leaves a part as it is, a label's None takes it away."""
+
+    labels: dict[str, str | None] = {}
+    zones: list[str] | None = None
+    region: str | None = None
+    provider: str | None = None
+
+
+async def add_site(hub: Hub, name: str, words: SiteWords, *, author: str) -> None:
+    """Add a site. Raises ConflictError when there is one of this name."""
+    site = _site_name(name)
+    _check(words)
+
+    def adding() -> Enacted:
+        if site in hub.fleet.sites:
+            raise ConflictError(f"there is a site {site!r} already", reason="Exists", resource=f"Site/{site}")
+        known = KnownSite(_said(SiteRow(site, hub.now()), words), {})
+        return hub.enact(Change(sites={site: known}), Note(author, "add", f"Site/{site}"))
+
+    hub.tell(await hub.database.call(adding))
+
+
+async def describe_site(hub: Hub, name: str, words: SiteWords, *, author: str) -> None:
+    """Change labels, zones, region or provider of a site; its target follows."""
+    _check(words)
+
+    def describing() -> Enacted:
+        known = hub.fleet.site(name)
+        changed = msgspec.structs.replace(known, row=_said(known.row, words))
+        detail = msgspec.to_builtins(words)
+        return hub.enact(Change(sites={known.row.name: changed}), Note(author, "describe", f"Site/{name}", detail))
+
+    hub.tell(await hub.database.call(describing))
+
+
+def _said(row: SiteRow, words: SiteWords) -> SiteRow:
+    labels = {**row.labels, **words.labels}
+    return msgspec.structs.replace(
+        row,
+        labels={key: value for key, value in labels.items() if value is not None},
+        zones=row.zones if words.zones is None else tuple(words.zones),
+        region=row.region if words.region is None else words.region,
+        provider=row.provider if words.provider is None else words.provider,
+    )
+
+
+def _check(words: SiteWords) -> None:
+    problems = []
+    if len(words.labels) > MAX_LABELS or len(words.zones or ()) > MAX_ZONES:
+        problems.append(Problem(f"more than {MAX_LABELS} labels or {MAX_ZONES} zones"))
+    texts = {
+        **{f"labels.{key[:MAX_WORD]}": (key, value or "x") for key, value in words.labels.items()},
+        **{f"zones[{index}]": (zone,) for index, zone in enumerate(words.zones or ())},
+        "region": (words.region or "x",),
+        "provider": (words.provider or "x",),
+    }
+    for path, parts in texts.items():
+        if not all(part and len(part) <= MAX_WORD and part.isprintable() and part == part.strip() for part in parts):
+            problems.append(Problem(f"must be 1 to {MAX_WORD} printable characters with no blank around", path=path))
+    if problems:
+        raise InputError(problems)
+
+
+def _site_name(text: str) -> SiteName:
+    try:
+        return site_name(text)
+    except WireError as error:
+        raise InputError([Problem(error.message, path="name")]) from None
+
+
+class KitWords(msgspec.Struct, frozen=True):
+    """For whom a kit is made; empty parts are the hub's own choice."""
+
+    node: str = "node-1"
+    host: str = ""
+    port: int = 0
+
+
+async def site_kit(hub: Hub, name: str, words: KitWords, *, author: str) -> dict[str, str]:
+    """Return the files a node starts with: `edge.toml` and `node.key`, its private key, which the hub does not keep.
+
+    Made again for the same node, the key before is no longer accepted.
+    """
+    try:
+        node = node_name(words.node)
+    except WireError as error:
+        raise InputError([Problem(error.message, path="node")]) from None
+    if len(words.host) > MAX_WORD or not words.host.isprintable() or not 0 <= words.port < 65536:
+        raise InputError([Problem("not a host and a port", path="host")])
+    seed = secrets.token_bytes(32)
+    public = envelope.Signer(seed).public
+
+    def keeping() -> SiteName:
+        site = hub.fleet.site(name).row.name
+        with hub.database.transaction() as connection:
+            sites.put_node(connection, site, node, public, hub.now())
+            detail = {"node": node, "key": envelope.key_id(public)}
+            audit.add(connection, at=hub.now(), actor=author, action="kit", subject=f"Site/{site}", detail=detail)
+        return site
+
+    site = await hub.database.call(keeping)
+    hub.keys.put(site, node, public)
+    hub.feed.tell("site", site)
+    return {
+        "edge.toml": _edge_toml(hub, site, node, words),
+        "node.key": base64.b64encode(seed).decode() + "\n",
+    }
+
+
+def _edge_toml(hub: Hub, site: SiteName, node: NodeName, words: KitWords) -> str:
+    identity = hub.identity
+    return f"""\
+# Made by the hub of fleet {identity.fleet} for {site}/{node}.
+fleet = {_toml(identity.fleet)}
+site = {_toml(site)}
+node = {_toml(node)}
+state_dir = "/var/lib/holdfast"
+key_file = "node.key"
+
+[hub]
+host = {_toml(words.host or identity.host)}
+port = {words.port or identity.port}
+
+[trust]
+threshold = 1
+
+[[trust.keys]]
+public = {_toml(base64.b64encode(identity.signer.public).decode())}
+epoch = {identity.epoch}
+"""
+
+
+def _toml(text: str) -> str:
+    """Return a TOML basic string; JSON's escapes are a subset of TOML's."""
+    return msgspec.json.encode(text).decode()
+
+
+async def adopt_site(hub: Hub, name: str, *, author: str) -> None:
+    """End a conflict in the hub's favour: what the hub wants becomes the site's newest target, above what it holds.
+
+    Raises ConflictError when there is none, or when the site holds a target of an epoch this hub has no key of.
+    """
+
+    def adopting() -> Enacted:
+        site = hub.fleet.site(name).row.name
+        with hub.database.transaction() as connection:
+            row = sites.find(connection, site)
+            if row is None or not row.in_conflict:
+                raise ConflictError(f"site {site!r} is not ahead of this hub", reason="NoConflict")
+            epoch, generation = row.conflict
+            if epoch > hub.identity.epoch:
+                raise ConflictError(
+                    f"site {site!r} trusts epoch {epoch}, this hub signs for {hub.identity.epoch}",
+                    reason="NewerEpoch",
+                    hint="restore the hub's key of that epoch",
+                )
+            composed = compose(hub.fleet.contributions(hub.fleet.owners(site)))
+            move = Move(site, targets.newest(connection, site), composed)
+            hub.allocate(connection, move, above=generation)
+            sites.mark_conflict(connection, site, (0, 0), "")
+            detail = {"above": [epoch, generation]}
+            event = audit.add(
+                connection, at=hub.now(), actor=author, action="adopt", subject=f"Site/{site}", detail=detail
+            )
+        return Enacted(Change(), (move,), event)
+
+    hub.tell(await hub.database.call(adopting))
+
+
+async def refresh_facts(hub: Hub, names: Iterable[SiteName]) -> None:
+    """Place again those of the sites whose nodes report other facts than before."""
+
+    def refreshing() -> list[Enacted]:
+        with hub.database.reading() as connection:
+            facts = status.facts(connection, hub.partitions)
+        known = [hub.fleet.sites[name] for name in names if name in hub.fleet.sites]
+        return [
+            _replaced(hub, msgspec.structs.replace(each, facts=facts.get(each.row.name, {})))
+            for each in known
+            if each.facts != facts.get(each.row.name, {})
+        ]
+
+    for enacted in await hub.database.call(refreshing):
+        hub.tell(enacted)
+
+
+async def repair_placement(hub: Hub) -> None:
+    """Place again the sites whose target is not of the instances placed there: a kill came between facts and target."""
+
+    def repairing() -> list[Enacted]:
+        with hub.database.reading() as connection:
+            newest = targets.all_newest(connection, hub.partitions)
+            digests = {row.digest for row in newest.values()}
+            held = {digest: _owners(targets.body(connection, digest)) for digest in digests}
+        return [
+            _replaced(hub, known)
+            for name, known in list(hub.fleet.sites.items())
+            if set(hub.fleet.owners(name)) != (held[newest[name].digest] if name in newest else set())
+        ]
+
+    for enacted in await hub.database.call(repairing):
+        hub.tell(enacted)
+
+
+def _owners(body: bytes) -> set[str]:
+    return {resource.instance for resource in msgspec.json.decode(body, type=Content).resources}
+
+
+def _replaced(hub: Hub, known: KnownSite) -> Enacted:
+    site = known.row.name
+    return hub.enact(Change(sites={site: known}), Note("hub", "facts", f"Site/{site}"), facts=frozenset({site}))

@@ -1,0 +1,156 @@
+"""A small fleet of real processes: hub, agents, and a publisher whose every acknowledged reading is remembered."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from support.waiting import until
+
+BIN = Path(sys.prefix) / "bin"
+
+
+class Program:
+    """One child of ours, started and killed by hand; its output goes to a file."""
+
+    def __init__(self, words: Sequence[str | Path], log: Path) -> None:
+        self.words = [str(word) for word in words]
+        self.log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "--", *self.words], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None
+        return self._process
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def stop(self) -> int | None:
+        """SIGTERM; return its exit status."""
+        if self._process is None:
+            return None
+        self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(20)
+        status = self._process.poll()
+        self.kill()
+        return status
+
+
+class Answer:
+    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
+        self.status = done.returncode
+        self.out = done.stdout
+        self.err = done.stderr
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Hub(Program):
+    """`holdfast up` on an existing broker, or with its own when `listen` is given."""
+
+    def __init__(self, folder: Path, *, broker: str = "", listen: str = "") -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.data, self.socket = folder, folder / "data", folder / "hub.sock"
+        where = ["--broker", broker] if broker else ["--broker-listen", listen]
+        words = ["--socket", self.socket, "up", "--data-dir", self.data, "--fleet", "acme", *where]
+        super().__init__([BIN / "holdfast", *words], folder / "hub.log")
+
+    def call(self, *words: str | Path, given: str | None = None) -> Answer:
+        """Run `holdfast WORDS` against this hub."""
+        return Answer(
+            subprocess.run(
+                [str(BIN / "holdfast"), "--socket", str(self.socket), *(str(word) for word in words)],
+                capture_output=True,
+                text=True,
+                input=given,
+                timeout=60,
+                env={**os.environ, "NO_COLOR": "1"},
+            )
+        )
+
+    def ready(self, within: float = 30) -> None:
+        """Return once it answers."""
+
+        def answers() -> bool:
+            assert self.alive, f"the hub ended: {self.log.read_text(errors='replace')[-2000:]}"
+            return self.call("get", "sites", "-o", "json").status == 0
+
+        until(answers, within, "the hub to answer")
+
+    def site(self, name: str) -> dict[str, Any]:
+        answer = self.call("get", "site", name, "-o", "json")
+        assert answer.status == 0, answer.err
+        found: dict[str, Any] = answer.json
+        return found
+
+
+class Agent(Program):
+    """`holdfast-edge run` from a kit, with a state folder and a root for files of its own."""
+
+    def __init__(self, hub: Hub, folder: Path, name: str, *, zone: str = "west", devices: int = 0) -> None:
+        """`devices` is the port of the site's broker, 0 for none."""
+        self.folder, self.name = folder, name
+        self.root = folder / "root"
+        self.root.mkdir(parents=True)
+        added = hub.call("site", "add", name, "--label", f"zone={zone}", "--kit", folder)
+        assert added.status == 0, added.err
+        self.config = folder / "edge.toml"
+        adjust(self.config, folder / "state", self.root, devices)
+        super().__init__([BIN / "holdfast-edge", "run", "--config", self.config], folder / "agent.log")
+
+    def call(self, *words: str | Path) -> Answer:
+        """Run `holdfast-edge WORDS` against this agent."""
+        verb, *rest = [str(word) for word in words]
+        return Answer(
+            subprocess.run(
+                [str(BIN / "holdfast-edge"), verb, "--config", str(self.config), *rest],
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+        )
+
+
+def adjust(config: Path, state: Path, root: Path, devices: int) -> None:
+    """Turn a kit into the configuration of a site that lives in a folder: files below `root`, nothing else touched."""
+    text = config.read_text()
+    text = re.sub(r"^state_dir = .*$", f"state_dir = {json.dumps(str(state))}", text, flags=re.MULTILINE)
+    text = re.sub(r"(?ms)^\[(devices|providers|timing)\]$.*?(?=^\[|\Z)", "", text)
+    text += f'\n[providers]\nfile_roots = [{json.dumps(str(root))}]\nengine = ""\nsystemd = ""\n'
+    text += "\n[timing]\nlook_every_s = 2.0\nsoak_s = 1.0\n"
+    if devices:
+        text += f'\n[devices]\nhost = "127.0.0.1"\nport = {devices}\n'
+    config.write_text(text)
+
+
+@contextmanager
+def ended(*programs: Program) -> Iterator[None]:
+    """Kill these programs at the end, whatever happened."""
+    try:
+        yield
+    finally:
+        for program in programs:
+            program.kill()

@@ -1,0 +1,19 @@
+"""Waiting for something to become true, with an end."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def until(probe: Callable[[], T], within: float, what: str, every: float = 0.03) -> T:
+    """Call `probe` until it answers something true and return that; TimeoutError, naming `what`, after `within` seconds."""
+    deadline = time.monotonic() + within
+    while True:
+        answer = probe()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {within:g} s for {what}; last answer: {answer!r}")
+        time.sleep(every)

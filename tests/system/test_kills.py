@@ -1,0 +1,99 @@
+"""Two hundred kills at random moments, of agent, hub and broker: not one reading lost or doubled, the site as it should be."""
+
+import random
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from support import mosquitto
+from support.fleet import Agent, Hub, Program, ended
+from support.waiting import until
+
+import sys
+
+KILLS = 200
+SEED = 20261121
+SPREAD = 0.35  # seconds a victim lives on average before the next kill
+
+
+def instance(path: Path, generation: int) -> str:
+    return (
+        "apiVersion: holdfast.io/v1alpha1\nkind: Hello\nmetadata:\n  name: kills\nspec:\n"
+        f"  path: {path}\n  greeting: generation {generation}\n"
+        "  placement:\n    labelSelector: {}\n"
+    )
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.invariant("commit-before-ack")
+@pytest.mark.invariant("every-loss-is-counted")
+def test_no_reading_is_lost_or_doubled_and_the_site_follows_through_two_hundred_kills(tmp_path: Path) -> None:
+    chance = random.Random(SEED)
+    blueprint = Path(__file__).resolve().parents[2] / "docs/examples/hello/blueprint.yaml"
+    with mosquitto.running("hub.conf") as broker, mosquitto.running("site.conf") as site_broker:
+        hub = Hub(tmp_path / "hub", broker=f"mqtt://127.0.0.1:{broker.port}")
+        with ended(hub):
+            hub.start()
+            hub.ready()
+            agent = Agent(hub, tmp_path / "site", "press-01", devices=site_broker.port)
+            file = agent.root / "motd"
+            assert hub.call("apply", "-f", blueprint).status == 0
+            sent = [tmp_path / f"sent-{number}" for number in range(3)]
+            module = [sys.executable, "-m", "support.publisher", "127.0.0.1", str(site_broker.port)]
+            devices = [
+                Program([*module, f"press-{number}", path, "60"], tmp_path / "devices.log") for number, path in enumerate(sent)
+            ]
+            with ended(agent, *devices):
+                agent.start()
+                until(lambda: hub.site("press-01")["online"], 30, "the agent to be seen")
+                for device in devices:
+                    device.start()
+                generation = 0
+                for number in range(KILLS):
+                    if number % 20 == 0 and hub.alive:
+                        generation += 1
+                        hub.call("apply", "-f", "-", given=instance(file, generation))
+                    time.sleep(chance.expovariate(1 / SPREAD))  # the moment of the kill is the point of the test
+                    victim = chance.choice(("agent", "hub", "broker"))
+                    if victim == "agent":
+                        agent.kill()
+                        agent.start()
+                    elif victim == "hub":
+                        hub.kill()
+                        hub.start()
+                    else:
+                        broker.kill()
+                        if chance.random() < 0.3:
+                            broker.wipe()
+                        broker.restart()
+                hub.ready(60)
+                generation += 1
+                final = hub.call("apply", "-f", "-", given=instance(file, generation))
+                assert final.status == 0, final.err
+                for device in devices:
+                    assert device.stop() == 0
+                wanted = Counter(
+                    (f"press-{number}", value)
+                    for number, path in enumerate(sent)
+                    for value in map(int, path.read_text().split())
+                )
+                until(lambda: stored(hub).total() >= wanted.total(), 120, "every reading at the hub", every=0.5)
+                assert stored(hub) == wanted
+                assert len(wanted) > 3 * KILLS, "the devices hardly published"
+                until(lambda: hub.site("press-01")["state"] == "Converged", 60, "convergence", every=0.3)
+                assert file.read_text() == f"generation {generation}, site\n"
+                ledger = until(lambda: exact(hub), 60, "an exact ledger with nothing pending", every=0.5)
+                assert all(stream["tombstoned"] == 0 for stream in ledger["streams"])
+
+
+def stored(hub: Hub) -> Counter[tuple[str, int]]:
+    answer = hub.call("readings", "--site", "press-01", "--limit", "1000000", "-o", "json")
+    assert answer.status == 0, answer.err
+    return Counter((item["device"], int(item["value"])) for item in answer.json["items"])
+
+
+def exact(hub: Hub) -> dict | None:  # type: ignore[type-arg]
+    ledger = hub.call("ledger", "press-01", "-o", "json").json
+    done = ledger["exact"] and not any(stream["pending"] for stream in ledger["streams"])
+    return ledger if done else None
