@@ -20,17 +20,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/demo", description="Show Holdfast's main job, from end to end.")
     parser.add_argument("--exit", action="store_true", help="end after the story instead of staying up")
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON object on standard output")
+    parser.add_argument("--lighter", action="store_true", help="plain processes even where machines could be booted")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _end)
     screen = Screen(to_stderr=options.json)
     try:
-        return _show(screen, stay=not options.exit, as_json=options.json)
+        return _show(screen, options)
     except KeyboardInterrupt:
         screen.console.print("ended by hand")
         return 130
 
 
-def _show(screen: Screen, *, stay: bool, as_json: bool) -> int:
+def _show(screen: Screen, options: argparse.Namespace) -> int:
     with ExitStack() as everything:
         everything.enter_context(screen.taking_down())
         folder = Path(everything.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-demo-")))
@@ -38,16 +39,16 @@ def _show(screen: Screen, *, stay: bool, as_json: bool) -> int:
         standing: list[sites.Site] = []
         words = ""
         try:
-            ground = everything.enter_context(sites.ground(folder / "sites"))
+            ground = everything.enter_context(sites.ground(folder / "sites", lighter=options.lighter))
             words = ground.words
             everything.callback(hub.stop)
             story.tell(screen, hub, ground, folder, standing)
         except (RuntimeError, TimeoutError, OSError, LookupError, ValueError) as error:
             screen.failed(error, {"hub": hub.last_words(), **{site.name: site.agent_log() for site in standing}})
         screen.show_summary()
-        if as_json:
+        if options.json:
             print(json.dumps(screen.summary(sites=words)), flush=True)
-        if stay and screen.verified:
+        if screen.verified and not options.exit:
             _stay(screen, hub, standing)
         everything.callback(_finish_in_peace)
     return 0 if screen.verified else 1

@@ -32,6 +32,7 @@ _AGENT = f"""\
 [Unit]
 Description=Holdfast agent
 After=docker.service site-broker.service
+StartLimitIntervalSec=0
 [Service]
 ExecStart={EDGE} run --config /etc/holdfast/edge.toml
 Restart=always

@@ -74,7 +74,7 @@ class Hub:
         self.say("site", "add", name, "--zone", zone, *words, "--kit", str(kit))
 
     def sites(self) -> dict[str, dict[str, Any]]:
-        return {site["name"]: site for site in self.call("get", "sites")}
+        return {site["name"]: site for site in self.call("get", "sites")["items"]}
 
     def apply(self, *files: Path) -> Any:
         return self.call("apply", *_files(files))
@@ -119,7 +119,7 @@ class Hub:
 
     def _answers(self) -> bool:
         if self._process is not None and self._process.poll() is not None:
-            raise CommandRefused(f"the hub ended: {self.last_words()}")
+            raise CommandRefused("the hub ended")
         try:
             self.sites()
         except CommandRefused:

@@ -14,7 +14,7 @@ from demo import broker, kit
 from demo.commands import EDGE
 from demo.sites import REPOSITORY, Place, Site
 from support import plain, proxy
-from support.plain import PlainSite
+from support.plain import LACKS, PlainSite
 from support.proxy import Proxy
 
 
@@ -24,7 +24,7 @@ class LighterSite:
     line: Proxy
     portal: BlockingPortal
     broker_port: int
-    lacks: Sequence[str] = plain.LACKS
+    lacks: Sequence[str] = LACKS
     kinds: frozenset[str] = frozenset({"File"})
 
     @property

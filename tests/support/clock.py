@@ -1,7 +1,7 @@
 """A clock that tests move: hours pass in milliseconds. Rests of up to 50 ms pass at once, so loops need no pushing."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import anyio
@@ -40,6 +40,11 @@ class FakeClock:
             if until <= self._boottime:
                 event.set()
 
+    @property
+    def sleepers(self) -> int:
+        """How many wait for time to pass."""
+        return len(self._sleepers)
+
     def set_wall(self, wall: float) -> None:
         """Jump, as a clock does when it is set."""
         self._wall = wall
@@ -65,7 +70,7 @@ async def never(probe: Callable[[], Any], turns: int = 30) -> None:
 class Running:
     """Something in the background of a test: `async with Running(loop) as it: ...`, ended at the end."""
 
-    def __init__(self, *loops: Callable[[], Awaitable[Any]]) -> None:
+    def __init__(self, *loops: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         self._loops = loops
         self._group = anyio.create_task_group()
 

@@ -1,4 +1,7 @@
-"""The first process of a lighter site's namespaces: `python enclose.py READY_FILE` empties `/srv`, says so, and stays."""
+"""The first process of a lighter site's namespaces: `python enclose.py READY_FILE` empties `/srv` and says so.
+
+It ends, and everything in its namespaces with it, when its standard input does: with whoever made the site, however that ends.
+"""
 
 import signal
 import subprocess
@@ -10,8 +13,7 @@ def main(ready: str) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "holdfast-site", "/srv"], check=True)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # orphans become its children, and end without being waited for
     Path(ready).touch()
-    while True:
-        signal.pause()
+    sys.stdin.read()
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
 """A container engine of our own: dockerd by hand, with one image, no registry and no network it could harm.
 
-Needs root, dockerd and a static busybox. Everything it made is gone at the end.
+Needs root and dockerd. Everything it made is gone at the end.
 """
 
-import io
 import os
 import shutil
 import signal
+import socket
 import subprocess
-import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,9 +17,10 @@ from typing import Any
 
 import docker
 
+from support.images import busybox_tar
+
 IMAGE = "holdfast.test/box:1"
 OTHER_IMAGE = "holdfast.test/box:2"
-BUSYBOX = Path("/bin/busybox")
 START_S = 30.0
 _DOCKERD = ("/usr/sbin/dockerd", "/usr/bin/dockerd", "/usr/local/bin/dockerd")
 
@@ -97,7 +97,7 @@ class RealEngine:
     def load(self, reference: str, marker: str = "") -> None:
         """Make an image of busybox; another `marker` gives another image."""
         repository, _, tag = reference.rpartition(":")
-        self.client.import_image_from_data(_root_file_system(marker), repository=repository, tag=tag)
+        self.client.import_image_from_data(busybox_tar({"/etc/marker": marker}), repository=repository, tag=tag)
 
     def run_foreign(self, name: str, **options: Any) -> str:
         """Start a container that is none of Holdfast's and return its id."""
@@ -111,11 +111,10 @@ class RealEngine:
         return bytes(self.client.exec_start(made["Id"])).decode()
 
     def _answers(self) -> bool:
-        try:
-            return bool(self.client.ping())
-        except (docker.errors.DockerException, OSError):
-            self._forget_client()
-            return False
+        with socket.socket(socket.AF_UNIX) as probe:  # the SDK leaks its socket when nobody listens
+            if probe.connect_ex(self.url.removeprefix("unix://")) != 0:
+                return False
+        return bool(self.client.ping())
 
     def _forget_client(self) -> None:
         if self._client is not None:
@@ -147,22 +146,3 @@ def _unmount_below(folder: Path) -> None:
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
     for mount in sorted((each for each in mounts if each.startswith(f"{folder}/")), reverse=True):
         subprocess.run(["umount", "--lazy", mount], check=False)
-
-
-def _root_file_system(marker: str) -> bytes:
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w") as tar:
-        for name in ("bin", "tmp", "etc", "dev", "proc", "sys"):
-            entry = tarfile.TarInfo(name)
-            entry.type, entry.mode = tarfile.DIRTYPE, 0o777 if name == "tmp" else 0o755
-            tar.addfile(entry)
-        tar.add(BUSYBOX, "bin/busybox")
-        listed = subprocess.run([BUSYBOX, "--list"], check=True, capture_output=True, text=True).stdout.split()
-        for name in {*listed} - {"busybox"}:
-            link = tarfile.TarInfo(f"bin/{name}")
-            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
-            tar.addfile(link)
-        text = tarfile.TarInfo("etc/marker")
-        text.size = len(marker)
-        tar.addfile(text, io.BytesIO(marker.encode()))
-    return made.getvalue()

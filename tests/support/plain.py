@@ -20,7 +20,7 @@ from support.machines import CommandFailed
 from support.waiting import until
 
 LACKS = ("a container engine", "systemd", "a network of its own")
-_PROGRAMS = ("unshare", "nsenter", "mount", "setpriv")
+_PROGRAMS = ("unshare", "nsenter", "mount")
 _NAMESPACES = (
     "unshare",
     "--user",
@@ -64,22 +64,11 @@ class PlainSite:
         ready = self.folder / "ready"
         with self._log("site") as log:
             self._outer = subprocess.Popen(
-                # setpriv: not to outlive us; a session of its own: ^C at a terminal is for us
-                [
-                    "setpriv",
-                    "--pdeathsig",
-                    "KILL",
-                    "--",
-                    *_NAMESPACES,
-                    sys.executable,
-                    "-I",
-                    enclose.__file__,
-                    str(ready),
-                ],
-                stdin=subprocess.DEVNULL,
+                [*_NAMESPACES, sys.executable, "-I", enclose.__file__, str(ready)],
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,
+                start_new_session=True,  # ^C at a terminal is for us
             )
         until(ready.exists, 10, f"the namespaces of {self.name}")
         pid = self._outer.pid
@@ -140,8 +129,7 @@ class PlainSite:
     def stop(self) -> None:
         """End every process of the site."""
         if self._outer is not None:
-            self._outer.kill()  # takes the first process along, and that one all others
-            self._outer.wait()
+            self._outer.communicate()  # closes its standard input, which takes all others along
         for program in self._programs.values():
             program.wait(10)
         self._programs.clear()

@@ -1,16 +1,16 @@
 """Two hundred kills at random moments, of agent, hub and broker: not one reading lost or doubled, the site as it should be."""
 
 import random
+import sys
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from support import mosquitto
 from support.fleet import Agent, Hub, Program, ended
 from support.waiting import until
-
-import sys
 
 KILLS = 200
 SEED = 20261121

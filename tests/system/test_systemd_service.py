@@ -52,10 +52,8 @@ async def providing(systemd: UserSystemd, state: Path) -> AsyncIterator[SystemdS
 async def provider(systemd: UserSystemd, tmp_path: Path) -> AsyncIterator[SystemdServiceProvider]:
     async with providing(systemd, tmp_path) as provider:
         yield provider
-        for path in provider._owned.paths():
-            entry = provider._owned.entry(path)
-            if entry is not None:
-                await provider.remove(entry.key, {})
+        for entry in list(provider._files._owned._ledger.entries.values()):
+            await provider.remove(entry.key, {})
 
 
 def service(name: str, unit: str = UNIT.format(version=1), /, **spec: Any) -> Resource:
@@ -362,7 +360,7 @@ async def test_a_kill_between_writing_and_restarting_is_made_good_by_the_next_ag
 ) -> None:
     await converge(provider, service("halfway"))
     newer = service("halfway", UNIT.format(version=2))
-    provider._write(newer.key, provider._want(newer))  # and then the kill
+    provider._files.write(newer.key, provider._want(newer))  # and then the kill
     async with providing(systemd, tmp_path) as successor:
         seen = await look(successor, newer)
         assert "unit: not in effect yet" in seen.differences
@@ -405,7 +403,7 @@ async def test_looking_at_forty_unchanged_services_is_cheap(
 ) -> None:
     resources = [service(f"many-{n}", enabled=False, running=False) for n in range(40)]
     for resource in resources:
-        await anyio.to_thread.run_sync(provider._write, resource.key, provider._want(resource))
+        await anyio.to_thread.run_sync(provider._files.write, resource.key, provider._want(resource))
     await provider._backend.reload()
     await provider.observe(resources, NOTHING)
     start = time.process_time()

@@ -48,7 +48,10 @@ log = logging.getLogger(__name__)
 
 
 async def run_agent(settings: Settings, config: Path) -> None:
-    """Run until SIGTERM or SIGINT; `config` is the absolute path of the settings. Raises LoopDied in a group when a part fails, for the supervisor to start us again."""
+    """Run until SIGTERM or SIGINT; `config` is the absolute path of the settings.
+
+    Raises LoopDied, in a group, when a part fails: the supervisor starts us again and the state is on disk.
+    """
     folder = Path(settings.state_dir)
     with _alone(folder):
         async with anyio.create_task_group() as group:
@@ -83,7 +86,10 @@ async def _run(settings: Settings, folder: Path, config: Path) -> None:
     chosen = registry.equip(
         file_roots=settings.providers.file_roots,
         engine=settings.providers.engine,
+        host_paths=settings.providers.host_paths,
+        privileged=settings.providers.privileged,
         systemd=settings.providers.systemd,
+        site=identity.site,
         state=folder,
         denied=(config, Path(settings.key_file)),
         environ=os.environ,

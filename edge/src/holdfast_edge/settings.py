@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from holdfast_edge.core.mapping import prefixes
 from holdfast_edge.store.outbox_state import Quotas
 from holdfast_edge.store.targets import Trust
 from holdfast_protocol.errors import InputError, Problem, WireError
@@ -49,6 +50,8 @@ class Providers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     file_roots: tuple[str, ...] = ()
     engine: str = ""  # unix:///run/docker.sock
+    host_paths: tuple[str, ...] = ()  # folders of the machine that containers may mount
+    privileged: bool = False  # whether containers may be
     systemd: Literal["", "system", "user"] = ""
 
 
@@ -155,7 +158,15 @@ def _problems(settings: Settings, file: str) -> list[Problem]:
     for key in ("hub", "devices"):
         if (place := getattr(settings, key)) is not None and not 0 < place.port < 65536:
             say(f"{key}.port", "must be 1 to 65535")
-    for number, root in enumerate(settings.providers.file_roots):
-        if not root.startswith("/"):
-            say(f"providers.file_roots[{number}]", "must be an absolute path")
+    for key in ("file_roots", "host_paths"):
+        for number, folder in enumerate(getattr(settings.providers, key)):
+            if not folder.startswith("/"):
+                say(f"providers.{key}[{number}]", "must be an absolute path")
+    if settings.devices is not None:
+        try:
+            prefixes(settings.devices.topics)
+        except InputError as error:
+            say("devices.topics", error.message)
+    if settings.providers.engine and not settings.providers.engine.startswith("unix:///"):
+        say("providers.engine", "must be a local socket: unix:///run/docker.sock")
     return found

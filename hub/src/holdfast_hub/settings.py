@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+
 from holdfast_protocol.errors import InputError, Problem, WireError
 from holdfast_protocol.wire.names import fleet_name
 
@@ -17,6 +18,9 @@ class Address(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+LISTEN: Final = Address("127.0.0.1", PORT)
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -32,7 +36,7 @@ class Settings(msgspec.Struct, frozen=True):
     broker: Address | None = None
     username: str = ""
     password: str = ""
-    listen: Address = Address("127.0.0.1", PORT)
+    listen: Address = LISTEN
     advertise: Address | None = None
     http: Address | None = None
     rate: float = 500.0  # publications a second, once a burst is used up

@@ -79,7 +79,7 @@ def test_a_flapping_site_reports_once_a_minute_and_ends_with_the_truth() -> None
     assert life.phase == "degraded"
     at = again_at(life, SOAK)
     if at is not None:
-        life, more = climb((at, looks[-1][1]), life=life)
+        life, _ = climb((at, looks[-1][1]), life=life)
     assert life.said == "degraded"
 
 

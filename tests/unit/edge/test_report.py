@@ -26,8 +26,18 @@ def seen(key: ResourceKey, exists: bool = True, *differences: str, **more: Any) 
 
 
 def tried(outcome: Any, count: int = 1, digest: str = "") -> Attempt:
-    body = TARGET.content.resources[0].digest if not digest else digest
-    return Attempt(A, body, outcome, count, 0.0, 0.0, "boot", "Busy", "the disk is busy", "wait")
+    return Attempt(
+        A,
+        digest or TARGET.content.resources[0].digest,
+        outcome,
+        count,
+        0.0,
+        0.0,
+        "boot",
+        "Busy",
+        "the disk is busy",
+        "wait",
+    )
 
 
 def picture(

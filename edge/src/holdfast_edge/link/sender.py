@@ -8,8 +8,8 @@ from typing import Final
 
 import anyio
 
+from holdfast_edge.link.flights import Flight, Flights, Want
 from holdfast_edge.link.identity import Identity
-from holdfast_edge.link.window import Flight, Want, Window
 from holdfast_edge.store.outbox import Outbox
 from holdfast_edge.store.outbox_state import Page
 from holdfast_protocol.errors import LinkLost
@@ -52,7 +52,7 @@ class _Sender:
         self._identity = identity
         self._group = group
         self._probe_after = probe_after
-        self._windows: dict[str, tuple[Incarnation, Window]] = {}
+        self._flights: dict[str, tuple[Incarnation, Flights]] = {}
         self._nobody: set[str] = set()  # streams nobody listened to: quiet until the hub is heard
         self._topics = {
             name: topics.topic(Address("up", identity.site, identity.node, stream=name)) for name in STREAM_CLASSES
@@ -80,28 +80,28 @@ class _Sender:
     async def _send_one(self) -> bool:
         """Send the most urgent batch; return whether there was one."""
         for name, state in self._outbox.states().items():
-            window = self._window(name)
+            flights = self._flights_of(name)
             view = self._outbox.view(name)
-            window.take(view)
-            want = None if name in self._nobody else window.want(view, state.high)
+            flights.take(view)
+            want = None if name in self._nobody else flights.want(view, state.high)
             if want is None:
                 continue
             page = await self._outbox.read(name, want.first, want.upto)
             if page is not None and page.incarnation == state.incarnation:
-                self._send(name, window, want, page)
+                self._send(name, flights, want, page)
                 return True
         return False
 
-    def _window(self, name: str) -> Window:
-        """Return a stream's window; a new incarnation begins with an empty one, and all of it is history."""
+    def _flights_of(self, name: str) -> Flights:
+        """Return a stream's flights; a new incarnation begins with an empty one, and all of it is history."""
         state = self._outbox.states()[name]
-        incarnation, window = self._windows.get(name, ("", None))
-        if window is None or incarnation != state.incarnation:
-            window = Window(state.high, in_order=name != "p3")
-            self._windows[name] = (Incarnation(state.incarnation), window)
-        return window
+        incarnation, flights = self._flights.get(name, ("", None))
+        if flights is None or incarnation != state.incarnation:
+            flights = Flights(state.high, in_order=name != "p3")
+            self._flights[name] = (Incarnation(state.incarnation), flights)
+        return flights
 
-    def _send(self, name: str, window: Window, want: Want, page: Page) -> None:
+    def _send(self, name: str, flights: Flights, want: Want, page: Page) -> None:
         sealed = batch.seal(
             Batch(
                 kind="batch",
@@ -121,17 +121,17 @@ class _Sender:
             ),
             self._identity.signer,
         )
-        flight = window.sent(page.first, page.last, historical=want.historical)
-        self._group.start_soon(self._publish, name, window, flight, sealed)
+        flight = flights.sent(page.first, page.last, historical=want.historical)
+        self._group.start_soon(self._publish, name, flights, flight, sealed)
 
-    async def _publish(self, name: str, window: Window, flight: Flight, sealed: bytes) -> None:
+    async def _publish(self, name: str, flights: Flights, flight: Flight, sealed: bytes) -> None:
         if await self._connection.publish(self._topics[name], sealed) == NOBODY:
-            window.give_up(flight)
+            flights.give_up(flight)
             self._nobody.add(name)
 
     def _probe(self) -> None:
         """Nobody answers: let the oldest batch of each stream go once more. Not all, a broker may be keeping them."""
         self._nobody.clear()
-        for _, window in self._windows.values():
-            if window.flights:
-                window.give_up(min(window.flights, key=lambda flight: flight.order))
+        for _, flights in self._flights.values():
+            if flights.under_way:
+                flights.give_up(min(flights.under_way, key=lambda flight: flight.order))

@@ -32,7 +32,7 @@ from holdfast_protocol.wire.topics import Address
 
 SUBSCRIBED: Final = ("target", "beacon", "dn", "hub")
 HELLO_EVERY: Final = 900.0  # seconds
-STATUS_EVERY: Final = 0.2  # seconds at least between two statuses; the newest goes
+STATUS_EVERY: Final = 0.05  # seconds at least between two statuses; the newest goes
 FAREWELL: Final = 1.0  # seconds to say that we leave in order
 SPREAD: Final = 5.0  # seconds over which a fleet greets a hub that came back
 

@@ -10,7 +10,7 @@ from typing import Final, Literal
 from holdfast_edge.providers.port import Provider
 from holdfast_edge.providers.unsupported import UnsupportedProvider
 from holdfast_protocol.errors import UnsupportedError
-from holdfast_protocol.wire.names import ResourceKey
+from holdfast_protocol.wire.names import ResourceKey, SiteName
 
 OWN_UNITS: Final = ("holdfast-edge.service",)
 
@@ -35,18 +35,27 @@ def equip(
     *,
     file_roots: Sequence[str],
     engine: str,
+    host_paths: Sequence[str],
+    privileged: bool,
     systemd: Literal["", "system", "user"],
+    site: SiteName,
     state: Path,
     denied: Sequence[Path],
     environ: Mapping[str, str],
 ) -> Registry:
-    """Return the providers the settings allow; `denied` are files no resource may touch.
-    [inv: agent-is-never-its-own-casualty]"""
+    """Return the providers the settings allow.
+
+    `state` is the agent's own folder and `denied` its other files: no resource may touch them.
+    [inv: agent-is-never-its-own-casualty]
+    """
+    from holdfast_edge.providers.container.configuration import ConfigurationProvider
+
     return Registry(
         [
             _files(file_roots, denied, state),
             _services(systemd, state, environ),
-            *_containers(engine, state, denied),
+            ConfigurationProvider(state),
+            _containers(engine, site, state, host_paths, privileged),
         ]
     )
 
@@ -71,3 +80,14 @@ def _services(which: Literal["", "system", "user"], state: Path, environ: Mappin
     from holdfast_edge.providers.systemd.provider import SystemdServiceProvider
 
     return SystemdServiceProvider(DbusSystemd(home.address), home, state=state / "services", denied=OWN_UNITS)
+
+
+def _containers(engine: str, site: SiteName, state: Path, host_paths: Sequence[str], privileged: bool) -> Provider:
+    if not engine:
+        hint = "name its socket in providers.engine of edge.toml"
+        kinds = ("Deployment", "Pod")
+        return UnsupportedProvider(kinds, "no container engine is used here", reason="NoEngine", hint=hint)
+    from holdfast_edge.providers.container.provider import ContainerProvider
+
+    allowed = [Path(path) for path in host_paths]
+    return ContainerProvider(engine, site, state, allowed_host_paths=allowed, allow_privileged=privileged)

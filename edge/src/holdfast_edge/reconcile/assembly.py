@@ -47,6 +47,7 @@ def assemble(
     owned, attempts = OwnedThings(database, folder), Attempts(database)
     journal = Journal(database, owned, attempts)
     wakes = Wakes(clock)
+    memory = Memory(database)
     interrupted = journal.interrupted(at=int(clock.wall() * 1000))
     return Site(
         origin=origin,
@@ -56,7 +57,7 @@ def assemble(
         owned=owned,
         attempts=attempts,
         holds=Holds(database),
-        memory=Memory(database),
+        memory=memory,
         notices=Notices(database),
         board=Board(),
         observer=Observer(registry, deadline=pace.observe_within),
@@ -74,4 +75,5 @@ def assemble(
         soak=pace.soak,
         damage=(opened.damage,) if opened.damage else (),
         interrupted=interrupted,
+        remembered=memory.load()[0],
     )

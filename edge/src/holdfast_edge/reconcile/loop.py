@@ -70,13 +70,13 @@ async def say(site: Site, view: View) -> None:
         problems=_problems(site),
         last_good=site.targets.last_good,
     )
-    now, before = site.moment(), site.board.status
-    # Grows within a boot across restarts of the agent, with no counter to keep.
+    now, before = site.moment(), site.board.status or site.remembered
+    # Grows within a boot also when the database was lost.
     sequence = max(before.sequence + 1 if before else 0, int(now.boottime * 1000))
     status = report.status(picture, site.origin, before, at=int(now.wall * 1000), sequence=sequence)
     if status is not before:
         await _kept(site, site.memory.save_status(status))
-        site.board.put(status)
+    site.board.put(status)
     site.show(view)
 
 
@@ -91,7 +91,7 @@ async def _kept(site: Site, write: Awaitable[None]) -> None:
 
 
 def _problems(site: Site) -> tuple[str, ...]:
-    trouble = (site.executor.trouble,) if site.executor.trouble else ()
+    trouble = tuple(text for text in (site.owned.note, site.executor.trouble) if text)
     return (*site.damage, *site.targets.problems(), *trouble, *sorted(site.board.notes.values()))
 
 

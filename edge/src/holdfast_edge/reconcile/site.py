@@ -24,7 +24,7 @@ from holdfast_edge.store.notices import Notices
 from holdfast_edge.store.owned import OwnedThings
 from holdfast_edge.store.targets import Targets
 from holdfast_protocol.runtime.clock import Clock
-from holdfast_protocol.wire.messages import Condition, Hold
+from holdfast_protocol.wire.messages import Condition, Hold, Status
 from holdfast_protocol.wire.names import ResourceKey
 from holdfast_protocol.wire.target import Resource, Target
 
@@ -72,6 +72,7 @@ class Site:
     soak: float  # seconds of converged and ready before a target is last-good
     damage: tuple[str, ...] = ()  # found at start and repaired, for a person to know
     interrupted: tuple[Entry, ...] = ()  # begun before the start and not ended: looked at like everything else
+    remembered: Status | None = None  # said before the start; for comparison, the board begins empty
     view: View | None = None
     _viewed: anyio.Event = field(default_factory=anyio.Event)
     _goal: Goal | None = None

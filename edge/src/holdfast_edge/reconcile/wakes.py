@@ -14,6 +14,11 @@ class Wakes:
         """Ask for a look. Any number before the look are one. For the event loop's thread."""
         self._event.set()
 
+    @property
+    def pending(self) -> bool:
+        """Return whether a look was asked for and has not begun."""
+        return self._event.is_set()
+
     def take(self) -> None:
         """Begin a look: what wakes from here on asks for the next one."""
         self._event = anyio.Event()

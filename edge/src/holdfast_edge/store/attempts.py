@@ -14,14 +14,11 @@ class Attempts:
     """Loaded once, then written through."""
 
     def __init__(self, database: Database) -> None:
-        """Load. Final ones are dropped: the machine may have changed while the agent was not running."""
+        """Load. Final ones are left out: the machine may have changed while the agent was not running."""
         self._database = database
-        with database.transaction() as connection:
+        with database.reading() as connection:
             rows = connection.execute("SELECT attempt FROM attempts").fetchall()
-            every = [msgspec.json.decode(row[0], type=Attempt) for row in rows]
-            for attempt in every:
-                if attempt.final:
-                    drop(connection, attempt.key)
+        every = [msgspec.json.decode(row[0], type=Attempt) for row in rows]
         self._held = {attempt.key: attempt for attempt in every if not attempt.final}
 
     @property

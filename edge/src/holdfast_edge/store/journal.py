@@ -40,15 +40,18 @@ class Journal:
         return await self._database.call(self._begin, change, graph, at)
 
     def _begin(self, change: Change, graph: Dependencies, at: int) -> int:
+        claimed = None
         with self._database.transaction() as connection:
             if not isinstance(change, Remove):
-                self._owned.claim(connection, change.resource, graph)
+                claimed = self._owned.claim(connection, change.resource, graph)
             number = connection.execute(
                 "INSERT INTO journal (key, action, digest, began_at) VALUES (?, ?, ?, ?)",
                 (change.key, type(change).__name__.lower(), digest_of(change), at),
             ).lastrowid
             assert number is not None
             connection.execute("DELETE FROM journal WHERE id <= ?", (number - KEPT,))
+        if claimed is not None:
+            self._owned.remember(change.key, claimed)
         return number
 
     async def end(self, number: int, change: Change, attempt: Attempt, applied: Owned | None, *, at: int) -> None:
@@ -89,9 +92,13 @@ class Journal:
 
     def interrupted(self, *, at: int) -> tuple[Entry, ...]:
         """Close and return what was begun and not ended, before any loop runs."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(
                 "SELECT id, key, action, digest FROM journal WHERE outcome IS NULL ORDER BY id"
             ).fetchall()
-            connection.execute("UPDATE journal SET outcome = 'interrupted', ended_at = ? WHERE outcome IS NULL", (at,))
+        if rows:
+            with self._database.transaction() as connection:
+                connection.execute(
+                    "UPDATE journal SET outcome = 'interrupted', ended_at = ? WHERE outcome IS NULL", (at,)
+                )
         return tuple(Entry(number, ResourceKey(key), action, digest) for number, key, action, digest in rows)

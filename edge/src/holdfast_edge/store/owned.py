@@ -13,6 +13,7 @@ import msgspec
 from holdfast_edge.core.diff import Owned
 from holdfast_edge.core.order import Dependencies
 from holdfast_edge.store import copies
+from holdfast_protocol.errors import TransientError
 from holdfast_protocol.runtime.sqlite import Database
 from holdfast_protocol.wire.names import ResourceKey
 from holdfast_protocol.wire.target import Resource
@@ -47,7 +48,13 @@ class OwnedThings:
                 for key, thing in lost.items():
                     put(connection, key, thing)
             self._things |= lost
-        self._rewrite()
+        self._lines = 0
+        self._behind = True  # the copy lacks something; the next change writes it anew
+        self.note = ""
+        try:
+            self._rewrite()
+        except TransientError as error:  # a full disk at start stops no repair
+            self.note = f"the copy of what is owned is not written: {error.message}"
 
     def _copied(self) -> dict[ResourceKey, Owned]:
         things: dict[ResourceKey, Owned] = {}
@@ -66,27 +73,34 @@ class OwnedThings:
     def things(self) -> Mapping[ResourceKey, Owned]:
         return self._things
 
-    def claim(self, connection: sqlite3.Connection, resource: Resource, graph: Dependencies) -> None:
-        """Own a thing before it is made, inside the caller's transaction and in the copy. What is owned already keeps
-        the body last applied. For the database's thread."""
-        if resource.key not in self._things:
-            thing = Owned(resource.body, "", graph.get(resource.key, ()))
-            put(connection, resource.key, thing)
-            self.remember(resource.key, thing)
+    def claim(self, connection: sqlite3.Connection, resource: Resource, graph: Dependencies) -> Owned | None:
+        """Own a thing before it is made, inside the caller's transaction; return what to `remember` after it, None when
+        the thing is owned already: it keeps the body last applied. For the database's thread."""
+        if resource.key in self._things and not self._behind:
+            return None
+        thing = self._things.get(resource.key) or Owned(resource.body, "", graph.get(resource.key, ()))
+        put(connection, resource.key, thing)
+        return thing
 
     def remember(self, key: ResourceKey, thing: Owned | None) -> None:
-        """Follow a `put` (or `drop`: None) in the copy and in memory. For the database's thread."""
-        copies.append(self._copy, msgspec.json.encode(_Line(key, thing)) + b"\n")
+        """Follow a committed `put` (or `drop`: None) in memory and in the copy. Raises TransientError when the copy
+        cannot be written. For the database's thread."""
         things = {other: held for other, held in self._things.items() if other != key}
         self._things = {**things, key: thing} if thing else things
-        self._lines += 1
-        if self._lines > 2 * len(self._things) + SLACK:
+        if self._behind or self._lines > 2 * len(self._things) + SLACK:
             self._rewrite()
+            return
+        self._behind = True
+        copies.append(self._copy, msgspec.json.encode(_Line(key, thing)) + b"\n")
+        self._lines += 1
+        self._behind = False
 
     def _rewrite(self) -> None:
+        self._behind = True
         lines = [msgspec.json.encode(_Line(key, thing)) + b"\n" for key, thing in self._things.items()]
         copies.write(self._copy, b"".join(lines))
         self._lines = len(lines)
+        self._behind, self.note = False, ""
 
 
 def put(connection: sqlite3.Connection, key: ResourceKey, thing: Owned) -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 from holdfast_edge.core import order
 from holdfast_edge.store import copies, notices
-from holdfast_protocol.errors import WireError
+from holdfast_protocol.errors import TransientError, WireError
 from holdfast_protocol.runtime.sqlite import Database
 from holdfast_protocol.wire import digest as digests
 from holdfast_protocol.wire import strict, topics
@@ -69,7 +69,10 @@ class Targets:
         if copied is not None and copied.position > self._position():
             self._accept(copied, data, copied.issued_at, "recovered from the side copy")
         elif self.current is not None and (copied is None or copied.position < self._position()):
-            copies.write(self._copy, self._envelope())
+            try:
+                copies.write(self._copy, self._envelope())
+            except TransientError as error:  # a full disk at start stops no repair
+                self._notes = (f"the copy of the target is not written: {error.message}",)
 
     def _envelope(self) -> bytes:
         with self._database.reading() as connection:

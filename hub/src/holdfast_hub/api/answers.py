@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
 from holdfast_protocol.errors import (
     ConflictError,
     HoldfastError,
@@ -13,8 +16,6 @@ from holdfast_protocol.errors import (
     TransientError,
     WireError,
 )
-from starlette.requests import Request
-from starlette.responses import Response
 
 T = TypeVar("T")
 MAX_BODY: Final = 16 * 1024 * 1024  # bytes

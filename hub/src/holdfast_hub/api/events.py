@@ -15,7 +15,7 @@ ALIVE_EVERY: Final = 15.0  # seconds
 
 
 class EventStream(Response):
-    """Follows the feed from the moment it is made until the reader has gone."""
+    """Follows the feed from the moment it is made until the reader has gone or the hub goes."""
 
     media_type = "text/event-stream"
 
@@ -27,12 +27,16 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with anyio.create_task_group() as group:
-            group.start_soon(self._run_events, send, name="events")
-            while (await receive())["type"] != "http.disconnect":
-                pass
+            group.start_soon(self._watch, receive, group.cancel_scope, name="reader")
+            await self._send_events(send)
             group.cancel_scope.cancel()
 
-    async def _run_events(self, send: Send) -> None:
+    async def _watch(self, receive: Receive, scope: anyio.CancelScope) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        scope.cancel()
+
+    async def _send_events(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         text = b": connected\n\n"
         while True:
@@ -40,6 +44,9 @@ class EventStream(Response):
             event = None
             with anyio.move_on_after(ALIVE_EVERY):
                 event = await self._followed.next()
+            if event is not None and event.kind == "end":
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                return
             text = b": alive\n\n" if event is None else self._encoded(event)
 
     def _encoded(self, event: Event) -> bytes:

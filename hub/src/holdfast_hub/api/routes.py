@@ -9,13 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from holdfast_hub import __version__
 from holdfast_hub.api.answers import answer, author, body, query
 from holdfast_hub.api.events import events
 from holdfast_hub.operations import apply, diff, readings, render, sites, views
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.operations.proposal import SourceFile
 from holdfast_hub.operations.sites import KitWords, SiteWords
+from holdfast_protocol import VERSION
 
 Handler = Callable[[Hub, Request], Awaitable[Any]]
 
@@ -63,7 +63,7 @@ async def health(hub: Hub, request: Request) -> Any:
     counts = await views.counts(hub)
     return {
         "fleet": hub.identity.fleet,
-        "version": __version__,
+        "version": VERSION,
         "sqlite": sqlite3.sqlite_version,
         **state,
         **counts,
@@ -96,7 +96,7 @@ async def post_eject(hub: Hub, request: Request) -> Any:
     return await render.eject(hub, wanted.files, blueprint=wanted.blueprint or "", author=author(request))
 
 
-async def get_blueprints(hub: Hub, request: Request) -> Any:
+async def get_blueprints(hub: Hub, _: Request) -> Any:
     """All blueprints."""
     return {"items": await views.list_blueprints(hub)}
 
@@ -111,7 +111,7 @@ async def delete_blueprint(hub: Hub, request: Request) -> Any:
     return await apply.delete_blueprint(hub, request.path_params["name"], author=author(request))
 
 
-async def get_instances(hub: Hub, request: Request) -> Any:
+async def get_instances(hub: Hub, _: Request) -> Any:
     """All instances."""
     return {"items": await views.list_instances(hub)}
 
@@ -176,7 +176,7 @@ async def get_target(hub: Hub, request: Request) -> Any:
     return await views.show_target(hub, request.path_params["name"])
 
 
-async def get_nodes(hub: Hub, request: Request) -> Any:
+async def get_nodes(hub: Hub, _: Request) -> Any:
     """All nodes."""
     return {"items": await views.list_nodes(hub)}
 

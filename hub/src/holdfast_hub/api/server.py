@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import anyio
 import uvicorn
-from holdfast_protocol.errors import HoldfastError, PermanentError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -20,6 +19,8 @@ from holdfast_hub.api.answers import Refusal, error_answer
 from holdfast_hub.api.routes import routes
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.settings import Address
+from holdfast_hub.store.feed import Feed
+from holdfast_protocol.errors import HoldfastError, PermanentError
 
 BACKLOG: Final = 128
 GRACE: Final = 2  # seconds for requests under way when the hub stops
@@ -92,40 +93,44 @@ def tcp_socket(address: Address) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Signals are the hub's own to handle."""
+    """Signals are the hub's own to handle, and nothing here needs a tick."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stopping = anyio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    async def main_loop(self) -> None:
+        await self.stopping.wait()
 
-async def run_api(app: Starlette, sockets: Sequence[socket.socket]) -> None:
-    """Serve until cancelled, then finish what is under way."""
+
+async def run_api(app: Starlette, sockets: Sequence[socket.socket], feed: Feed) -> None:
+    """Serve until cancelled, then finish what is under way; followers of the feed are told that it ends."""
     config = uvicorn.Config(
         app,
         http="httptools",
         ws="none",
-        loop="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        date_header=False,
         timeout_graceful_shutdown=GRACE,
     )
     server = _Server(config)
-    ended = anyio.Event()
 
     async def serve() -> None:
-        try:
-            with anyio.CancelScope(shield=True):
-                await server.serve(sockets=list(sockets))
-        finally:
-            ended.set()
+        with anyio.CancelScope(shield=True):
+            await server.serve(sockets=list(sockets))
 
     async with anyio.create_task_group() as group:
         group.start_soon(serve, name="uvicorn")
         try:
-            await ended.wait()
+            await anyio.sleep_forever()
         finally:
-            server.should_exit = True
+            feed.tell("end", "")
+            server.stopping.set()

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import msgspec
 from cel_expr_python import cel
-from holdfast_protocol.errors import HoldfastError
 
 from holdfast_hub.blueprint import cel_ast, cel_types, functions
 from holdfast_hub.blueprint.schema import OPEN, Schema
+from holdfast_protocol.errors import HoldfastError
 
 MAX_SOURCE: Final = 16 * 1024  # characters of one expression
 _EXTENSIONS: Final = ("two-var-comprehensions", "lists", "strings", "optional", "bindings", "encoders")
@@ -92,7 +92,7 @@ class Environment:
 
     def __init__(self, schemas: Mapping[str, Schema], variables: Iterable[str] = ()) -> None:
         self.names = frozenset({*schemas, *variables})
-        open_names = {name: cel.Type.DYN for name in variables}
+        open_names = dict.fromkeys(variables, cel.Type.DYN)
         pool = cel_types.pool_of({_message(name): schema for name, schema in schemas.items() if _is_message(schema)})
         typed = {name: _declared(name, schema) for name, schema in schemas.items()}
         self._checking = cel.NewEnv(pool, config=_config(), variables={**open_names, **typed}, functions=_functions())

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import re2
-from holdfast_protocol.errors import WireError
-from holdfast_protocol.wire import strict
 
 from holdfast_hub.blueprint.markers import boolean
+from holdfast_protocol.errors import WireError
+from holdfast_protocol.wire import strict
 
 Schema = dict[str, Any]
 

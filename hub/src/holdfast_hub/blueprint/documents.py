@@ -4,10 +4,10 @@ import re
 from typing import Any, Final
 
 import msgspec
-from holdfast_protocol.errors import InputError, Problem
 
 from holdfast_hub.blueprint import yaml_text
 from holdfast_hub.blueprint.yaml_text import Place
+from holdfast_protocol.errors import InputError, Problem
 
 Path = tuple[str | int, ...]
 
@@ -20,7 +20,7 @@ def path_text(path: Path) -> str:
     for step in path:
         if isinstance(step, int):
             parts.append(f"[{step}]")
-        elif _PLAIN_KEY.fullmatch(step):
+        elif len(step) <= 80 and _PLAIN_KEY.fullmatch(step):
             parts.append(f".{step}" if parts else step)
         else:
             parts.append(f'["{step[:80]}"]')
@@ -74,18 +74,20 @@ class Document(msgspec.Struct, frozen=True):
 
     def problem(self, path: Path, message: str, *, hint: str = "", at_key: bool = False) -> Problem:
         line, column = self.key_place(path) if at_key else self.place(path)
-        return Problem(message, self.file, line, column, path_text(path), f"{self.kind}/{self.name}", hint)
+        resource = f"{self.kind[:63]}/{self.name[:63]}"
+        return Problem(message, self.file, line, column, path_text(path), resource, hint)
 
     def _walk(self, path: Path) -> Place:
         at = self.root
         for step in path:
             below = at.inside
-            if isinstance(below, dict) and step in below:
-                at = below[step]  # type: ignore[index]
-            elif isinstance(below, list) and isinstance(step, int) and 0 <= step < len(below):
-                at = below[step]
+            if isinstance(below, dict):
+                found = below.get(str(step))
             else:
+                found = below[step] if below and isinstance(step, int) and step < len(below) else None
+            if found is None:
                 break
+            at = found
         return at
 
 
@@ -97,8 +99,7 @@ def read_documents(text: str, file: str = "") -> list[Document]:
     documents = []
     for each in parsed:
         missing = _missing(each.value)
-        for message in missing:
-            errors.append(Problem(message, file, each.place.line, each.place.column))
+        errors += [Problem(message, file, each.place.line, each.place.column) for message in missing]
         if not missing:
             documents.append(Document(each.value, each.place, file, each.text, _within(warnings, each)))
     if errors:

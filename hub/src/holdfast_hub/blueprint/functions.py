@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 import msgspec
+
 from holdfast_protocol.errors import WireError
 from holdfast_protocol.wire import strict
 

@@ -7,10 +7,11 @@ from typing import Any, Final
 from holdfast_hub.blueprint.documents import Path
 
 _COMPONENT: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_HOST: Final = r"(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
+_DNS: Final = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_HOST: Final = rf"(?:{_DNS}(?:\.{_DNS})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
+_DIGEST: Final = r"[A-Za-z][A-Za-z0-9]*:[0-9a-fA-F]{32,}"
 _REFERENCE: Final = re.compile(
-    rf"(?:{_HOST}/)?{_COMPONENT}(?:/{_COMPONENT})*(?::\w[\w.-]{{0,127}})?(?:@[A-Za-z][A-Za-z0-9]*:[0-9a-fA-F]{{32,}})?",
-    re.ASCII,
+    rf"(?:{_HOST}/)?{_COMPONENT}(?:/{_COMPONENT})*(?::\w[\w.-]{{0,127}})?(?:@{_DIGEST})?", re.ASCII
 )
 MAX_REFERENCE: Final = 512
 

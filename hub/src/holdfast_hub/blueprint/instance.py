@@ -95,7 +95,9 @@ def _check_frame(definition: Definition, document: Document, problems: Problems)
         )
     for key in document.value:
         if key not in ("apiVersion", "kind", "metadata", "spec"):
-            problems.add((key,), f"unknown field {key[:80]!r}", hint="known: apiVersion, kind, metadata, spec", at_key=True)
+            problems.add(
+                (key,), f"unknown field {key[:80]!r}", hint="known: apiVersion, kind, metadata, spec", at_key=True
+            )
 
 
 def _metadata(document: Document, problems: Problems) -> dict[str, Any]:
@@ -106,7 +108,9 @@ def _metadata(document: Document, problems: Problems) -> dict[str, Any]:
     for key, each in value.items():
         path: Path = ("metadata", key)
         if key not in _METADATA:
-            problems.add(path, f"unknown field {key[:80]!r}", hint=f"known: {', '.join(sorted(_METADATA))}", at_key=True)
+            problems.add(
+                path, f"unknown field {key[:80]!r}", hint=f"known: {', '.join(sorted(_METADATA))}", at_key=True
+            )
         elif key in ("labels", "annotations"):
             if not isinstance(each, dict) or not all(isinstance(text, str) for text in each.values()):
                 problems.add(path, f"{key} must be a map of texts")

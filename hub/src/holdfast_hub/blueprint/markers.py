@@ -6,8 +6,24 @@ A blank ends a marker outside double quotes and brackets; blanks inside a key ar
 from typing import Final
 
 MARKERS: Final = frozenset(
-    "required default description minimum maximum validation enum immutable pattern uniqueItems minLength maxLength "
-    "minItems maxItems listType listMapKey".split()
+    [
+        "required",
+        "default",
+        "description",
+        "minimum",
+        "maximum",
+        "validation",
+        "enum",
+        "immutable",
+        "pattern",
+        "uniqueItems",
+        "minLength",
+        "maxLength",
+        "minItems",
+        "maxItems",
+        "listType",
+        "listMapKey",
+    ]
 )
 _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})

@@ -18,19 +18,86 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 # Words kro keeps for itself, and words CEL cannot have as an identifier.
 RESERVED: Final = frozenset(
-    "apiVersion context dependency dependencies each externalRef externalReference externalRefs externalReferences "
-    "graph graphengine instance item items kind kro metadata namespace object resource resourcegraphdefinition "
-    "resourceGraphDefinition "
-    "resources root runtime schema self serviceAccountName spec status this variables vars version "
-    "as break const continue else false for function if import in let loop null package return true var void "
-    "while".split()
+    [
+        "apiVersion",
+        "context",
+        "dependency",
+        "dependencies",
+        "each",
+        "externalRef",
+        "externalReference",
+        "externalRefs",
+        "externalReferences",
+        "graph",
+        "graphengine",
+        "instance",
+        "item",
+        "items",
+        "kind",
+        "kro",
+        "metadata",
+        "namespace",
+        "object",
+        "resource",
+        "resourcegraphdefinition",
+        "resourceGraphDefinition",
+        "resources",
+        "root",
+        "runtime",
+        "schema",
+        "self",
+        "serviceAccountName",
+        "spec",
+        "status",
+        "this",
+        "variables",
+        "vars",
+        "version",
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "false",
+        "for",
+        "function",
+        "if",
+        "import",
+        "in",
+        "let",
+        "loop",
+        "null",
+        "package",
+        "return",
+        "true",
+        "var",
+        "void",
+        "while",
+    ]
 )
 
 # Kinds of Kubernetes that live in no namespace.
 CLUSTER_KINDS: Final = frozenset(
-    "APIService ClusterRole ClusterRoleBinding CSIDriver CSINode CustomResourceDefinition IngressClass "
-    "MutatingWebhookConfiguration Namespace Node PersistentVolume PriorityClass RuntimeClass StorageClass "
-    "ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding ValidatingWebhookConfiguration VolumeAttachment".split()
+    [
+        "APIService",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "CSIDriver",
+        "CSINode",
+        "CustomResourceDefinition",
+        "IngressClass",
+        "MutatingWebhookConfiguration",
+        "Namespace",
+        "Node",
+        "PersistentVolume",
+        "PriorityClass",
+        "RuntimeClass",
+        "StorageClass",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+        "ValidatingWebhookConfiguration",
+        "VolumeAttachment",
+    ]
 )
 
 

@@ -3,9 +3,9 @@
 from typing import Final, Generic, TypeVar
 
 import msgspec
-from holdfast_protocol.errors import InputError, Problem
 
 from holdfast_hub.blueprint.documents import Document, Path
+from holdfast_protocol.errors import InputError, Problem
 
 T = TypeVar("T")
 MAX_PROBLEMS: Final = 100

@@ -3,8 +3,6 @@
 from typing import Any, Final
 
 import msgspec
-from holdfast_protocol.errors import InputError, Problem
-from holdfast_protocol.wire.names import resource_key
 
 from holdfast_hub.blueprint import names
 from holdfast_hub.blueprint.cel import Bindings, Expression, ExpressionError
@@ -13,6 +11,8 @@ from holdfast_hub.blueprint.documents import Path, path_text
 from holdfast_hub.blueprint.instance import Instance
 from holdfast_hub.blueprint.template import Field, Template
 from holdfast_hub.core.labels import is_dns_label, is_dns_subdomain
+from holdfast_protocol.errors import InputError, Problem
+from holdfast_protocol.wire.names import resource_key
 
 MAX_DEPTH: Final = 24  # of a body; a target's own levels come on top, and the wire takes 32
 MAX_BYTES: Final = 1024 * 1024  # of a body as JSON

@@ -128,7 +128,9 @@ class _Compiling:
         try:
             text = scan(value)
         except ScanError as error:
-            self._problems.add((*self._base, *path), str(error), offset=error.offset, hint="a literal ${ is written $${")
+            self._problems.add(
+                (*self._base, *path), str(error), offset=error.offset, hint="a literal ${ is written $${"
+            )
             return value
         if text.kind == "literal":
             return "".join(str(piece) for piece in text.pieces)
@@ -151,11 +153,15 @@ class _Compiling:
                 expression = self._environment.compile(piece.source)
             except ExpressionError as error:
                 self._problems.add(
-                    where, f"{error.message} in ${{{piece.source[:200]}}}",
-                    hint=error.hint, offset=piece.offset + max(error.offset, 0),
+                    where,
+                    f"{error.message} in ${{{piece.source[:200]}}}",
+                    hint=error.hint,
+                    offset=piece.offset + max(error.offset, 0),
                 )
                 continue
-            needs_text = not whole or path in _TEXT_PATHS or path[:2] in (("metadata", "labels"), ("metadata", "annotations"))
+            needs_text = (
+                not whole or path in _TEXT_PATHS or path[:2] in (("metadata", "labels"), ("metadata", "annotations"))
+            )
             if needs_text and expression.type not in ("string", "dyn") and not _holds_text(expression, path):
                 self._problems.add(
                     where,

@@ -11,11 +11,13 @@ from typing import Any, Final
 
 import msgspec
 import yaml
+from yaml._yaml import CParser
+
 from holdfast_protocol.errors import Problem
-from yaml.cyaml import CParser
 
 MAX_CHARACTERS: Final = 4 * 1024 * 1024  # of one file
 MAX_VALUE: Final = 512 * 1024  # characters of one scalar
+MAX_KEY: Final = 1024  # characters of one key
 MAX_DEPTH: Final = 32  # as on the wire
 MAX_VALUES: Final = 200_000  # in one file
 MAX_DOCUMENTS: Final = 2_000
@@ -142,13 +144,13 @@ class _Reader:
         parser = CParser(text)
         begin, before = 0, 0
         try:
-            while not isinstance(event := parser.get_event(), yaml.StreamEndEvent):
+            while (event := parser.get_event()) is not None and not isinstance(event, yaml.StreamEndEvent):
                 if isinstance(event, yaml.DocumentStartEvent):
-                    begin = event.start_mark.index if before else 0
+                    begin = _index(event.start_mark) if before else 0
                     if event.tags:
                         self._refuse(event, "%TAG is refused: values have the types they show")
                 elif isinstance(event, yaml.DocumentEndEvent):
-                    if not self._end_document(text[begin : event.end_mark.index]):
+                    if not self._end_document(text[begin : _index(event.end_mark)]):
                         return
                     before += 1
                 elif not self._take(event):
@@ -232,6 +234,9 @@ class _Reader:
         if plain and (text in _NULL or text == "<<"):
             what = "merge keys are refused" if text == "<<" else "a key cannot be empty"
             self.problem(place.line, place.column, what, hint="quote it if the key is meant as text")
+        if len(text) > MAX_KEY:
+            self.problem(place.line, place.column, f"a key of {len(text)} characters, the limit is {MAX_KEY}")
+            text = f"\0{self._count}"
         if text in top.value:
             line, column = top.place.keys[text]
             self.problem(
@@ -257,7 +262,8 @@ class _Reader:
             top.key = None
 
     def _refuse(self, event: yaml.Event, message: str) -> None:
-        self.problem(event.start_mark.line + 1, event.start_mark.column + 1, message)
+        place = _place(event)
+        self.problem(place.line, place.column, message)
 
     def _refuse_tag(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent) -> None:
         if event.tag is not None:
@@ -265,4 +271,9 @@ class _Reader:
 
 
 def _place(event: yaml.Event) -> Place:
-    return Place(event.start_mark.line + 1, event.start_mark.column + 1)
+    mark = event.start_mark
+    return Place(mark.line + 1, mark.column + 1) if mark else Place(0, 0)
+
+
+def _index(mark: Any) -> int:
+    return int(mark.index)

@@ -48,9 +48,10 @@ def _print_applied(answer: dict[str, Any], form: str, dry_run: bool) -> None:
             revision = f" (revision {result['revision']})" if result.get("revision") else ""
             click.echo(f"{name} {result['action']}{revision}{' (dry run)' if dry_run else ''}")
     if form == "table":
-        verb = "would get" if dry_run else "get"
         count = len(answer["sites"])
-        output.say(f"{count} site{'s' if count != 1 else ''} {verb} a new target")
+        sites = "1 site" if count == 1 else f"{count} sites"
+        verb = "would get" if dry_run else "gets" if count == 1 else "get"
+        output.say(f"{sites} {verb} a new target")
 
 
 @click.command()

@@ -9,6 +9,7 @@ import click
 from holdfast_hub.cli import exits, output
 from holdfast_hub.cli.client import Client, segment
 
+_MOMENTS: Final = ("last_seen", "created", "at", "since", "until", "issued_at")  # milliseconds since 1970
 _NAMES: Final = {  # what people write: the API's word
     "blueprints": ("blueprints", "blueprint", "bp"),
     "instances": ("instances", "instance", "inst"),
@@ -135,8 +136,14 @@ def describe(client: Client, words: tuple[str, ...]) -> None:
 
 
 def _plain(title: str, value: Any) -> str:
-    if title in ("last_seen", "created") and isinstance(value, int):
-        return f"{output.age(value, time.time())} ago"
+    if title in _MOMENTS and isinstance(value, int):
+        return output.when(value, time.time())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return output.printable(", ".join(f"{key}={entry}" for key, entry in value.items()))
+    if value is None:
+        return "-"
     return output.printable(str(value))
 
 

@@ -154,3 +154,9 @@ def age(milliseconds: int | None, now: float) -> str:
         if seconds >= size:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
+
+
+def when(milliseconds: int, now: float) -> str:
+    """Return a moment as people say it: 14m ago, in 2h."""
+    ahead = milliseconds / 1000 - now
+    return f"in {age(int((now - ahead) * 1000), now)}" if ahead > 0 else f"{age(milliseconds, now)} ago"

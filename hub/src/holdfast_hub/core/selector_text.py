@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Final
 
 import msgspec
-from holdfast_protocol.errors import InputError, Problem
 
 from holdfast_hub.core.selectors import Flaw, Operator, Requirement, Selector, check_requirement
+from holdfast_protocol.errors import InputError, Problem
 
 MAX_TEXT: Final = 16 * 1024
 _TOKEN: Final = re.compile(r"[ \t\r\n]*(?:(==|!=|[=!(),<>])|([^ \t\r\n=!(),<>]+)|$)")
@@ -38,7 +38,7 @@ class _Parser:
             found.append(self._requirement())
             if self._peek() and self._take() != ",":
                 raise self._unexpected("',' or the end")
-            elif self._tokens[self._at - 1][0] == "," and not self._peek():
+            if self._tokens[self._at - 1][0] == "," and not self._peek():
                 raise self._unexpected("a key after ','", back=0)
         return tuple(found)
 
@@ -63,11 +63,11 @@ class _Parser:
         if self._take() != "(":
             raise self._unexpected("'('")
         values = [""]
-        while (token := self._take()) != ")":
-            if token == ",":
+        while (each := self._take()) != ")":
+            if each == ",":
                 values.append("")
-            elif token and token not in "(!<>=" and token not in ("==", "!=") and not values[-1]:
-                values[-1] = token
+            elif each and each[0] not in "(!<>=" and not values[-1]:
+                values[-1] = each
             else:
                 raise self._unexpected("',' or ')'")
         return tuple(sorted(set(values)))

@@ -91,9 +91,7 @@ def read_selector(value: Any, flaws: list[Flaw], path: Path = ()) -> Selector | 
     if not isinstance(value, dict):
         flaws.append(Flaw(path, "a selector is a map with matchLabels and matchExpressions"))
         return None
-    for key in value:
-        if key not in ("matchLabels", "matchExpressions"):
-            flaws.append(Flaw((*path, key), f"unknown field {key[:80]!r}", "known: matchLabels, matchExpressions"))
+    check_keys(value, ("matchLabels", "matchExpressions"), flaws, path)
     found = []
     labels = value.get("matchLabels") or {}
     if not isinstance(labels, dict) or not all(isinstance(each, str) for each in labels.values()):
@@ -137,9 +135,7 @@ def _requirement(value: Any, flaws: list[Flaw], path: Path, operators: tuple[Ope
     if not isinstance(value, dict):
         flaws.append(Flaw(path, "a requirement is a map with key, operator and values"))
         return None
-    for key in value:
-        if key not in ("key", "operator", "values"):
-            flaws.append(Flaw((*path, key), f"unknown field {key[:80]!r}", "known: key, operator, values"))
+    check_keys(value, ("key", "operator", "values"), flaws, path)
     key, operator, values = value.get("key", ""), value.get("operator", ""), value.get("values") or []
     if not isinstance(key, str):
         flaws.append(Flaw((*path, "key"), "must be text"))
@@ -155,6 +151,12 @@ def _requirement(value: Any, flaws: list[Flaw], path: Path, operators: tuple[Ope
     requirement = Requirement(key, operator, tuple(values))
     check_requirement(requirement, flaws, (*path, "key"), (*path, "values"))
     return requirement
+
+
+def check_keys(value: dict[str, Any], known: tuple[str, ...], flaws: list[Flaw], path: Path) -> None:
+    """Add every key that means nothing here."""
+    unknown = [key for key in value if key not in known]
+    flaws.extend(Flaw((*path, key), f"unknown field {key[:80]!r}", f"known: {', '.join(known)}") for key in unknown)
 
 
 def check_requirement(requirement: Requirement, flaws: list[Flaw], key_path: Path, values_path: Path) -> None:

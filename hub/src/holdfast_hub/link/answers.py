@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-from holdfast_protocol.errors import WireError
-from holdfast_protocol.wire.messages import Hello, Presence, Resync, Status
-from holdfast_protocol.wire.names import NodeName, SiteName
 
 from holdfast_hub.core.convergence import Desired, is_ahead
 from holdfast_hub.store import sites, status, targets
+from holdfast_protocol.errors import WireError
+from holdfast_protocol.wire.messages import Hello, Presence, Resync, Status
+from holdfast_protocol.wire.names import NodeName, SiteName
 
 MAX_FACTS: Final = 64
 MAX_FACT: Final = 253  # characters of a fact's name or value

@@ -1,6 +1,7 @@
 """Who the hub is to its sites."""
 
 import msgspec
+
 from holdfast_protocol.wire import envelope
 from holdfast_protocol.wire.names import FleetName
 

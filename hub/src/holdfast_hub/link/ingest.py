@@ -1,33 +1,34 @@
 """Ingest: what nodes send, into the store exactly once.
 
-Rows, what is decided of their stream and the answer are one transaction; several batches share one. Delivered again,
+Rows, what is decided of their stream and the answer are one transaction, and several batches share one. Delivered again,
 out of order, after a kill between commit and acknowledgement: a sequence is stored once. [inv: commit-before-ack]
 """
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
+
+from holdfast_hub.store import ranges, streams
+from holdfast_hub.store.batches import BatchWriter, Opened
+from holdfast_hub.store.streams import StreamStore
 from holdfast_protocol.errors import WireError
 from holdfast_protocol.runtime.clock import Clock, SystemClock
-from holdfast_protocol.wire.batch import Batch, Group, Placed, open_batch, placed
-from holdfast_protocol.wire.contents import Content, Readings, Records, Unreadable, contents
+from holdfast_protocol.wire.batch import Group, open_batch, placed
+from holdfast_protocol.wire.contents import contents
 from holdfast_protocol.wire.messages import Record, StreamAck, StreamState
 from holdfast_protocol.wire.names import FleetName, NodeName, SiteName
 from holdfast_protocol.wire.topics import Address
 
-from holdfast_hub.store import ranges, readings, streams
-from holdfast_hub.store.ranges import Forked, Stream
-from holdfast_hub.store.streams import StreamStore
-
 AT_ONCE: Final = 16  # messages in one transaction
+KEPT: Final = 1024  # bytes of a message nobody vouches for
 
 KeysOf = Callable[[SiteName, NodeName], dict[str, bytes]]
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """What became of one delivery. Exactly one of `rejected` (the reason, CamelCase) and `incarnation` is not empty.
+    """What became of one delivery. `rejected` is the reason (CamelCase) nothing of it was stored, "" when it was.
 
     `ack` is cumulative and stands at the last delivery of each stream in a call; None at the others. `records` are
     those that may now be read, in order, with any that had waited for this one.
@@ -40,13 +41,8 @@ class Taken(msgspec.Struct, frozen=True):
     records: tuple[Record, ...] = ()
     readings: int = 0  # new ones
     historical: bool = False
-    incarnation: str = ""
+    incarnation: str = ""  # "" when the message could not be read
     rejected: str = ""
-
-
-class _Opened(NamedTuple):
-    batch: Batch
-    segments: list[tuple[Placed, Content | None]]  # None: a tombstone
 
 
 class Ingest:
@@ -60,7 +56,7 @@ class Ingest:
         self._keys_of = keys_of
         self._fleet = fleet
         self._clock = clock or SystemClock()
-        self._series = readings.SeriesIndex()
+        self._writer = BatchWriter()
 
     async def take(self, deliveries: Sequence[tuple[Address, bytes]]) -> list[Taken]:
         """Return one result a delivery, in order, once all are committed. Raises TransientError: take them again."""
@@ -75,20 +71,17 @@ class Ingest:
     ) -> list[Taken]:
         opened = [self._open(at, data, keys[at.site, at.node]) for at, data in deliveries]
         now = int(self._clock.wall() * 1000)
-        taken = []
         try:
             with self._database.transaction() as connection:
-                for (at, data), message in zip(deliveries, opened, strict=True):
-                    if isinstance(message, WireError):
-                        taken.append(_rejected(connection, at, message.reason, message.message, data, now))
-                    else:
-                        taken.append(self._store_or_reject(connection, at, message, data, now))
+                return [
+                    self._write(connection, at, message, data, now)
+                    for (at, data), message in zip(deliveries, opened, strict=True)
+                ]
         except BaseException:
-            self._series.forget()
+            self._writer.forget()
             raise
-        return taken
 
-    def _open(self, at: Address, data: bytes, keys: dict[str, bytes]) -> _Opened | WireError:
+    def _open(self, at: Address, data: bytes, keys: dict[str, bytes]) -> Opened | WireError:
         try:
             batch = open_batch(data, keys)
         except WireError as error:
@@ -98,82 +91,28 @@ class Ingest:
         if self._fleet is not None and batch.fleet != self._fleet:
             return WireError(f"of fleet {batch.fleet}", reason="WrongFleet")
         found = contents(segment for segment in batch.segments if isinstance(segment, Group))
-        return _Opened(
-            batch,
-            [
-                (each, next(found) if isinstance(each.segment, Group) else None)
-                for each in placed(batch.first, batch.before, batch.segments)
-            ],
-        )
+        where = placed(batch.first, batch.before, batch.segments)
+        return Opened(batch, [(each, next(found) if isinstance(each.segment, Group) else None) for each in where])
 
-    def _store_or_reject(
-        self, connection: sqlite3.Connection, at: Address, message: _Opened, data: bytes, now: int
+    def _write(
+        self, connection: sqlite3.Connection, at: Address, message: Opened | WireError, data: bytes, now: int
     ) -> Taken:
-        """Store one batch, or nothing of it. [inv: one-bad-message-never-blocks-a-queue]"""
-        batch = message.batch
-        connection.execute("SAVEPOINT message")
-        try:
-            stream = _stream(connection, batch, now)
-            taken = self._store(connection, stream, message, now)
-        except Forked:
-            connection.execute("ROLLBACK TO message")
-            self._series.forget()
-            taken = _forked(connection, batch, message.segments, data, now)
-        except sqlite3.IntegrityError as error:
-            connection.execute("ROLLBACK TO message")
-            self._series.forget()
-            taken = _rejected(connection, at, "Conflict", str(error), data, now)
-        connection.execute("RELEASE message")
-        return taken
-
-    def _store(self, connection: sqlite3.Connection, stream: Stream, message: _Opened, now: int) -> Taken:
-        batch = message.batch
-        known = ranges.chain_at(connection, stream, batch.first - 1)
-        if known and batch.before and known != batch.before:
-            raise Forked
-        before = ranges.mark(connection, stream)
-        rows: dict[int, list[readings.Row]] = {}
-        for each, content in message.segments:
-            if not isinstance(each.segment, Group):
-                ranges.bury(connection, stream, each, each.segment, now)
-            elif isinstance(content, Unreadable):
-                _bury_unreadable(connection, stream, each, content, now)
-            elif not ranges.holds(connection, stream, each):
-                ranges.cover(connection, stream, each.first, each.last, each.before, each.after)
-                _keep_segment(connection, stream, each, each.segment, now)
-                if isinstance(content, Records):
-                    streams.keep_records(connection, stream, each.first, content.records)
-                elif isinstance(content, Readings):
-                    self._collect(connection, stream, each.first, content, rows)
-        for part in rows.values():
-            readings.insert(connection, part)
-        upto = ranges.mark(connection, stream)
-        records = streams.publish(connection, stream, before, upto) if upto > before else []
-        streams.save(connection, stream)
+        if isinstance(message, WireError):
+            reason = message.reason
+            streams.reject(connection, at.site, at.node, at.stream, reason, message.message, data, now, kept=KEPT)
+            return Taken(at.site, at.node, at.stream, rejected=reason)
+        stored = self._writer.write(connection, message, data, now)
         return Taken(
-            site=batch.site,
-            node=batch.node,
-            stream=batch.stream,
-            ack=ranges.acknowledgement(connection, stream),
-            records=tuple(records),
-            readings=sum(map(len, rows.values())),
-            historical=batch.historical,
-            incarnation=batch.incarnation,
+            site=at.site,
+            node=at.node,
+            stream=at.stream,
+            ack=stored.ack,
+            records=stored.records,
+            readings=stored.readings,
+            historical=message.batch.historical,
+            incarnation=message.batch.incarnation,
+            rejected=stored.refused,
         )
-
-    def _collect(
-        self,
-        connection: sqlite3.Connection,
-        stream: Stream,
-        first: int,
-        content: Readings,
-        rows: dict[int, list[readings.Row]],
-    ) -> None:
-        """Gather rows by series, so that neighbours in the store are written together."""
-        for series in content.series:
-            number = self._series.number(connection, stream.site, stream.node, series)
-            rows.setdefault(number, []).extend(readings.rows_of(number, stream.id, first, series))
-            first += len(series.times)
 
     async def greet(self, site: SiteName, node: NodeName, states: Mapping[str, StreamState]) -> list[StreamAck]:
         """Return what is decided of the streams in a hello, and learn how far they go; silent on those not known."""
@@ -203,35 +142,3 @@ def _cumulative(taken: list[Taken]) -> list[Taken]:
             seen.add(key)
         answers.append(each)
     return answers[::-1]
-
-
-def _stream(connection: sqlite3.Connection, batch: Batch, now: int) -> Stream:
-    stream = streams.find(connection, batch.site, batch.node, batch.stream, batch.incarnation)
-    if stream is None:
-        stream = streams.begin(
-            connection, batch.site, batch.node, batch.stream, batch.incarnation, batch.origin, now
-        )
-    elif stream.origin != batch.origin:
-        raise Forked
-    stream.high = max(stream.high, batch.high)
-    return stream
-
-
-def _keep_segment(connection: sqlite3.Connection, stream: Stream, each: Placed, group: Group, now: int) -> None:
-    stamp = group.stamp
-    connection.execute(
-        "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            stream.id,
-            each.first,
-            each.last,
-            each.after,
-            group.kind,
-            stamp.boot_id,
-            stamp.boottime,
-            stamp.wall,
-            stamp.quality,
-            now,
-        ),
-    )
-    stream.stored += group.count

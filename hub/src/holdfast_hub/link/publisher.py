@@ -5,16 +5,11 @@ bytes, so a kill between publishing and marking costs one repetition that every 
 """
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Final
 
 import anyio
 import msgspec
-from holdfast_protocol.runtime.clock import Clock
-from holdfast_protocol.runtime.mqtt import Connected, Connection
-from holdfast_protocol.wire import envelope, strict, topics
-from holdfast_protocol.wire.names import SiteName
-from holdfast_protocol.wire.target import BEACON, Beacon, Content, Target, seal
-from holdfast_protocol.wire.topics import Address
 
 from holdfast_hub.link.identity import Identity
 from holdfast_hub.link.pace import Pace
@@ -22,6 +17,12 @@ from holdfast_hub.store import sites, status, targets
 from holdfast_hub.store.feed import Feed
 from holdfast_hub.store.hub import Store
 from holdfast_hub.store.targets import TargetRow
+from holdfast_protocol.runtime.clock import Clock
+from holdfast_protocol.runtime.mqtt import Connected, Connection
+from holdfast_protocol.wire import envelope, strict, topics
+from holdfast_protocol.wire.names import SiteName
+from holdfast_protocol.wire.target import BEACON, Beacon, Content, Target, seal
+from holdfast_protocol.wire.topics import Address
 
 BATCH: Final = 100  # rows marked in one transaction
 AT_ONCE: Final = 8  # publications awaiting their PUBACK
@@ -74,27 +75,35 @@ class Publisher:
     async def publish_waiting(self, connection: Connection, limit: int) -> None:
         """Publish every committed target the broker was not given, and let it forget deleted sites."""
         for site in await self._store.read(lambda held: sites.forgotten(held, self._partitions)):
-            for channel in ("target", "beacon"):
-                await connection.publish(topics.topic(Address(channel, site)), b"", retain=True)
-            await self._store.write(lambda held, site=site: sites.mark_forgotten(held, site))
+            await self._erase(connection, site)
         while rows := await self._store.read(lambda held: targets.waiting(held, self._partitions, BATCH)):
-            out: list[TargetRow] = []
-            limiter = anyio.Semaphore(AT_ONCE)
+            await self._publish_rows(connection, rows, limit)
 
-            async def one(row: TargetRow, out: list[TargetRow] = out, limiter: anyio.Semaphore = limiter) -> None:
-                async with limiter:
-                    if await self._publish(connection, row, limit):
-                        out.append(row)
+    async def _erase(self, connection: Connection, site: SiteName) -> None:
+        """Empty the topics of a deleted site. It goes on as it is: an empty message never means removal."""
+        for channel in ("target", "beacon"):
+            await connection.publish(topics.topic(Address(channel, site)), b"", retain=True)
+        await self._store.write(lambda held: sites.mark_forgotten(held, site))
 
-            try:
-                async with anyio.create_task_group() as group:
-                    for row in rows:
-                        group.start_soon(one, row)
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await self._store.write(lambda held, out=out: targets.mark_published(held, out, self._now()))
-            for row in out:
-                self._feed.tell("site", row.site)
+    async def _publish_rows(self, connection: Connection, rows: Sequence[TargetRow], limit: int) -> None:
+        """Publish some rows at once and mark those that are with the broker, also when the link is lost midway."""
+        out: list[TargetRow] = []
+        limiter = anyio.Semaphore(AT_ONCE)
+
+        async def publish(row: TargetRow) -> None:
+            async with limiter:
+                if await self._publish(connection, row, limit):
+                    out.append(row)
+
+        try:
+            async with anyio.create_task_group() as group:
+                for row in rows:
+                    group.start_soon(publish, row)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._store.write(lambda held: targets.mark_published(held, out, self._now()))
+        for row in out:
+            self._feed.tell("site", row.site)
 
     async def _publish(self, connection: Connection, row: TargetRow, limit: int) -> bool:
         """Publish one target and its beacon; return whether it is with the broker, false when it cannot carry it."""

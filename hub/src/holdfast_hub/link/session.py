@@ -13,14 +13,6 @@ from typing import Final
 import anyio
 import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-from holdfast_protocol.errors import LinkLost, TransientError, WireError
-from holdfast_protocol.runtime.clock import Clock
-from holdfast_protocol.runtime.link import settled
-from holdfast_protocol.runtime.mqtt import Connected, Connection, Delivery, Options, Subscription, Will
-from holdfast_protocol.wire import messages, topics
-from holdfast_protocol.wire.messages import Down, Hello, HubState, Resync, Status, StreamAck
-from holdfast_protocol.wire.names import NodeName, SiteName
-from holdfast_protocol.wire.topics import Address
 
 from holdfast_hub.link import answers
 from holdfast_hub.link.answers import Answers, Message
@@ -31,6 +23,14 @@ from holdfast_hub.store import status, targets
 from holdfast_hub.store.feed import Feed
 from holdfast_hub.store.hub import Store
 from holdfast_hub.store.keyring import KeyRing
+from holdfast_protocol.errors import LinkLost, TransientError, WireError
+from holdfast_protocol.runtime.clock import Clock
+from holdfast_protocol.runtime.link import settled
+from holdfast_protocol.runtime.mqtt import Connected, Connection, Delivery, Options, Subscription, Will
+from holdfast_protocol.wire import messages, topics
+from holdfast_protocol.wire.messages import Down, Hello, HubState, Resync, Status, StreamAck
+from holdfast_protocol.wire.names import NodeName, SiteName
+from holdfast_protocol.wire.topics import Address
 
 CLIENT_ID: Final = "hub"  # no node's: those have a dot
 WAITING: Final = 500  # deliveries in one batch
@@ -167,9 +167,13 @@ class Session:
                     found.append(message)
             except WireError as error:
                 problems.append((address, error))
-        acks: dict[Node, dict[tuple[str, str], StreamAck]] = {}
+        acks: dict[Node, list[StreamAck]] = {}
         if ups:
             problems += await self._take_ups(ups, acks)
+        for message in found:
+            if isinstance(message.body, Hello):
+                at = (message.body.site, message.body.node)
+                acks.setdefault(at, []).extend(await self._ingest.greet(*at, message.body.streams))
         said = Answers({}, set(), set())
         if found or problems:
             said = await self._store.write(self._committing(found, problems))
@@ -216,25 +220,27 @@ class Session:
             return Message(presence)
         if address.channel not in ("hello", "status"):
             raise WireError(f"not for the hub: {address.channel}", reason="UnknownTopic")
-        kind: type[Hello | Status] = Hello if address.channel == "hello" else Status
-        message = messages.open_message(delivery.payload, kind, keys)
+        message: Hello | Status
+        if address.channel == "hello":
+            message = messages.open_message(delivery.payload, Hello, keys)
+        else:
+            message = messages.open_message(delivery.payload, Status, keys)
         if (message.fleet, message.site, message.node) != (self._identity.fleet, site, node):
             raise WireError(f"of {message.fleet}/{message.site}/{message.node}", reason="WrongSite")
         answers.check(message)
         return Message(message, live=not delivery.retain)
 
-    async def _take_ups(
-        self, ups: Sequence[tuple[Address, bytes]], acks: dict[Node, dict[tuple[str, str], StreamAck]]
-    ) -> list[Problem]:
+    async def _take_ups(self, ups: Sequence[tuple[Address, bytes]], acks: dict[Node, list[StreamAck]]) -> list[Problem]:
         problems: list[Problem] = []
         for (address, _), taken in zip(ups, await self._ingest.take(ups), strict=True):
             if taken.rejected:
                 problems.append((address, WireError(taken.rejected, reason="Rejected")))
             if taken.ack is not None:
-                mine = acks.setdefault((address.site, address.node), {})
-                mine[taken.ack.stream, taken.ack.incarnation] = taken.ack  # the newest stands for all before
-        for site in sorted({address.site for address, _ in ups}):
-            self._feed.tell("readings", site)
+                acks.setdefault((address.site, address.node), []).append(taken.ack)
+            if taken.records:
+                self._feed.tell("site", address.site)
+            if taken.readings:
+                self._feed.tell("readings", address.site)
         return problems
 
     def _tell(self, said: Answers) -> None:
@@ -243,9 +249,7 @@ class Session:
         if said.behind:
             self._feed.tell("target", "")
 
-    def _downs(
-        self, acks: dict[Node, dict[tuple[str, str], StreamAck]], resyncs: dict[Node, Resync]
-    ) -> list[Down]:
+    def _downs(self, acks: dict[Node, list[StreamAck]], resyncs: dict[Node, Resync]) -> list[Down]:
         now = self._now()
         return [
             Down(
@@ -253,7 +257,7 @@ class Session:
                 site,
                 node,
                 now,
-                tuple(acks.get((site, node), {}).values()),
+                tuple(acks.get((site, node), ())),
                 resyncs.get((site, node)),
             )
             for site, node in sorted({*acks, *resyncs})

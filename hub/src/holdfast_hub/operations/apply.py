@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 
 import msgspec
-from holdfast_protocol.errors import ConflictError, Problem
-from holdfast_protocol.wire.names import SiteName
 
 from holdfast_hub.operations.fleet import Change
 from holdfast_hub.operations.hub import Enacted, Hub, Note
 from holdfast_hub.operations.proposal import Proposal, Proposing, Result, SourceFile
 from holdfast_hub.store import blueprints
+from holdfast_protocol.errors import ConflictError, Problem
+from holdfast_protocol.wire.names import SiteName
 
 
 class Applied(msgspec.Struct, frozen=True):

@@ -5,15 +5,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
-import yaml
-from holdfast_protocol.errors import Problem
-from holdfast_protocol.wire.names import ResourceKey
-from holdfast_protocol.wire.target import Content, Resource
 
+from holdfast_hub.blueprint import yaml_writer
 from holdfast_hub.operations.apply import proposed
 from holdfast_hub.operations.hub import Enacted, Hub, Note
 from holdfast_hub.operations.proposal import Proposal, SourceFile
 from holdfast_hub.store import targets
+from holdfast_protocol.errors import Problem
+from holdfast_protocol.wire import strict
+from holdfast_protocol.wire.names import ResourceKey
+from holdfast_protocol.wire.target import Content, Resource
 
 RESTARTED: Final = frozenset({"Deployment", "Pod", "SystemdService"})  # a changed spec starts them again
 _CONTENT: Final = msgspec.json.Decoder(Content)
@@ -101,7 +102,8 @@ def _text(resource: Resource | None, before: Resource | None) -> list[str]:
     if resource is None:
         return []
     body = masked(resource.body, before.body if before else {})
-    return yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=1_000).splitlines(keepends=True)
+    ordered = msgspec.json.decode(strict.encode(body))  # what is stored has lost its author's order of keys
+    return yaml_writer.write(ordered).splitlines(keepends=True)
 
 
 def masked(body: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:

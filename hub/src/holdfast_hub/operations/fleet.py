@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from holdfast_protocol.errors import ConflictError, NotFoundError
-from holdfast_protocol.wire.names import Partition, SiteName
 
 from holdfast_hub.blueprint.definition import Definition, check_blueprint
 from holdfast_hub.blueprint.documents import Document, read_documents
@@ -20,6 +18,8 @@ from holdfast_hub.store import blueprints, instances, sites, status
 from holdfast_hub.store.blueprints import BlueprintRow
 from holdfast_hub.store.instances import InstanceRow
 from holdfast_hub.store.sites import SiteRow
+from holdfast_protocol.errors import ConflictError, NotFoundError
+from holdfast_protocol.wire.names import Partition, SiteName
 
 
 class KnownSite(msgspec.Struct, frozen=True):

@@ -9,9 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from holdfast_protocol.errors import InputError, Problem
-from holdfast_protocol.runtime.clock import Clock
-from holdfast_protocol.wire.names import SiteName
 
 from holdfast_hub.core.target import Composed, compose
 from holdfast_hub.link.identity import Identity
@@ -20,7 +17,13 @@ from holdfast_hub.store import audit, blueprints, instances, sites, status, targ
 from holdfast_hub.store.feed import Feed
 from holdfast_hub.store.hub import Store
 from holdfast_hub.store.keyring import KeyRing
+from holdfast_hub.store.readings import ReadingStore
+from holdfast_hub.store.streams import StreamStore
 from holdfast_hub.store.targets import TargetRow
+from holdfast_protocol.errors import InputError, Problem
+from holdfast_protocol.runtime.clock import Clock
+from holdfast_protocol.wire.names import SiteName
+
 
 class Move(msgspec.Struct, frozen=True):
     """A site's target before (None: it had none) and after."""
@@ -52,8 +55,18 @@ class Enacted(msgspec.Struct, frozen=True):
 class Hub:
     """INVARIANTS: `fleet` is touched only in the database's thread; after any error it equals what is committed."""
 
-    def __init__(self, store: Store, identity: Identity, feed: Feed, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        streams: StreamStore,
+        readings: ReadingStore,
+        identity: Identity,
+        feed: Feed,
+        clock: Clock,
+    ) -> None:
         self.store = store
+        self.streams = streams
+        self.readings = readings
         self.database = store.database
         self.partitions = store.partitions
         self.identity = identity

@@ -9,10 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 import msgspec
-from holdfast_protocol.errors import InputError, Problem
-from holdfast_protocol.wire.digest import digest_bytes
-from holdfast_protocol.wire.names import ResourceKey, resource_key
-from holdfast_protocol.wire.target import Resource, resource
 
 from holdfast_hub.blueprint.definition import Definition, check_blueprint
 from holdfast_hub.blueprint.documents import Document, read_documents
@@ -21,6 +17,10 @@ from holdfast_hub.blueprint.render import render
 from holdfast_hub.operations.fleet import Change, Fleet, stored_document
 from holdfast_hub.store.blueprints import BlueprintRow
 from holdfast_hub.store.instances import InstanceRow
+from holdfast_protocol.errors import InputError, Problem
+from holdfast_protocol.wire.digest import digest_bytes
+from holdfast_protocol.wire.names import ResourceKey, resource_key
+from holdfast_protocol.wire.target import Resource, resource
 
 MAX_FILES: Final = 1_000
 Action = Literal["created", "changed", "unchanged"]
@@ -164,7 +164,9 @@ class Proposing:
             return row, self._fleet.definition(row)
         known = {*self._definitions, *(held.kind for held in self._fleet.blueprints.values()), "Blueprint"}
         near = difflib.get_close_matches(document.kind, sorted(known), 1)
-        hint = f"did you mean {near[0]}?" if near else "apply the blueprint that defines it, together with this or before"
+        hint = (
+            f"did you mean {near[0]}?" if near else "apply the blueprint that defines it, together with this or before"
+        )
         self._problems.append(document.problem(("kind",), f"no blueprint defines kind {document.kind}", hint=hint))
         return None
 
@@ -173,7 +175,7 @@ class Proposing:
         instance = self._checked(document, found[1]) if found else None
         if found is None or instance is None:
             return
-        owner = f"{instance.kind}/{instance.name}"
+        owner = instance.owner
         if owner in self._documents:
             self._problems.append(document.problem((), f"{owner} is given twice"))
             return
@@ -193,7 +195,8 @@ class Proposing:
 
     def _checked(self, document: Document, definition: Definition) -> Instance | None:
         try:
-            checked = check_instance(definition, document)
+            held = self._fleet.instances.get(f"{definition.kind}/{document.name}")
+            checked = check_instance(definition, document, held.spec if held else None)
         except InputError as error:
             self._problems += error.problems
             return None
@@ -212,9 +215,9 @@ class Proposing:
                     continue
                 document = stored_document(held)
                 instance = self._checked(document, definition)
-                row = instance and self._row(
-                    document, instance, (blueprint, definition), author=held.author, at=held.at
-                )
+                if instance is None:
+                    continue
+                row = self._row(document, instance, (blueprint, definition), author=held.author, at=held.at)
                 if row is not None:
                     self._documents[held.owner] = document
                     if row != held:
@@ -230,7 +233,7 @@ class Proposing:
         at: int,
     ) -> InstanceRow | None:
         blueprint, definition = found
-        owner = f"{instance.kind}/{instance.name}"
+        owner = instance.owner
         try:
             resources = rendered_resources(definition, instance, blueprint.revision)
         except InputError as error:
@@ -249,6 +252,7 @@ class Proposing:
             document.file,
             _lines_before(document),
             revision,
+            instance.values,
             instance.placement,
             resources,
             author,
@@ -270,7 +274,7 @@ def rendered_resources(definition: Definition, instance: Instance, revision: int
         resource(
             each.body,
             id=each.id,
-            instance=f"{instance.kind}/{instance.name}",
+            instance=instance.owner,
             blueprint=definition.name,
             revision=revision,
             depends_on=tuple(key for name in each.depends_on for key in keys.get(name, ())),

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from holdfast_protocol.errors import NotFoundError, Problem
 
 from holdfast_hub.blueprint.definition import Definition
 from holdfast_hub.blueprint.documents import Document
@@ -15,6 +14,7 @@ from holdfast_hub.operations.fleet import stored_document
 from holdfast_hub.operations.hub import Hub, Note
 from holdfast_hub.operations.proposal import SourceFile
 from holdfast_hub.store.instances import InstanceRow
+from holdfast_protocol.errors import NotFoundError, Problem
 
 
 class RenderedResource(msgspec.Struct, frozen=True):
@@ -92,9 +92,14 @@ async def eject(hub: Hub, files: Sequence[SourceFile], *, blueprint: str = "", a
             if row.owner not in found and (not files or row.blueprint in given):
                 found[row.owner] = (_definition(hub, row.kind), stored_document(row))
         result: dict[str, str] = {}
+        folders: set[str] = set()
         for _, (definition, document) in sorted(found.items()):
             if not blueprint or definition.name == blueprint:
-                result |= ejected_files(definition, check_instance(definition, document).value)
+                instance = check_instance(definition, document).value
+                taken = instance.name in folders  # by an instance of another kind
+                folders.add(instance.name)
+                for path, text in ejected_files(definition, instance).items():
+                    result[f"{definition.kind}.{path}" if taken else path] = text
         if blueprint and not result and blueprint not in given:
             hub.fleet.blueprint(blueprint)
         return Ejected(result, warnings)

@@ -6,19 +6,20 @@ from collections.abc import Iterable
 from typing import Final
 
 import msgspec
-from holdfast_protocol.errors import ConflictError, InputError, Problem, WireError
-from holdfast_protocol.wire import envelope
-from holdfast_protocol.wire.names import NodeName, SiteName, node_name, site_name
-from holdfast_protocol.wire.target import Content
 
+from holdfast_hub.core.labels import is_label_key, is_label_value
 from holdfast_hub.core.target import compose
 from holdfast_hub.operations.fleet import Change, KnownSite
 from holdfast_hub.operations.hub import Enacted, Hub, Move, Note
 from holdfast_hub.store import audit, sites, status, targets
 from holdfast_hub.store.sites import SiteRow
+from holdfast_protocol.errors import ConflictError, InputError, Problem, WireError
+from holdfast_protocol.wire import envelope
+from holdfast_protocol.wire.names import NodeName, SiteName, node_name, site_name
+from holdfast_protocol.wire.target import Content
 
 MAX_LABELS: Final = 64
-MAX_WORD: Final = 253  # characters of a label's key or value, a zone, a region, a provider
+MAX_WORD: Final = 253  # characters of a zone, a region, a provider, a host
 MAX_ZONES: Final = 64
 
 
@@ -73,15 +74,17 @@ def _check(words: SiteWords) -> None:
     problems = []
     if len(words.labels) > MAX_LABELS or len(words.zones or ()) > MAX_ZONES:
         problems.append(Problem(f"more than {MAX_LABELS} labels or {MAX_ZONES} zones"))
-    texts = {
-        **{f"labels.{key[:MAX_WORD]}": (key, value or "x") for key, value in words.labels.items()},
-        **{f"zones[{index}]": (zone,) for index, zone in enumerate(words.zones or ())},
-        "region": (words.region or "x",),
-        "provider": (words.provider or "x",),
-    }
-    for path, parts in texts.items():
-        if not all(part and len(part) <= MAX_WORD and part.isprintable() and part == part.strip() for part in parts):
-            problems.append(Problem(f"must be 1 to {MAX_WORD} printable characters with no blank around", path=path))
+    for key, value in words.labels.items():
+        if not is_label_key(key) or not is_label_value(value or ""):
+            message = (
+                "a label's key and value are at most 63 letters, digits and inner -_. (a key may have a DNS prefix)"
+            )
+            problems.append(Problem(message, path=f"labels.{key[:80]}"))
+    texts = {f"zones[{index}]": zone or " " for index, zone in enumerate(words.zones or ())}
+    texts |= {"region": words.region or "", "provider": words.provider or ""}
+    for path, text in texts.items():
+        if len(text) > MAX_WORD or not text.isprintable() or text != text.strip():
+            problems.append(Problem(f"must be at most {MAX_WORD} printable characters, no blank around", path=path))
     if problems:
         raise InputError(problems)
 
@@ -145,6 +148,17 @@ key_file = "node.key"
 [hub]
 host = {_toml(words.host or identity.host)}
 port = {words.port or identity.port}
+
+# What the agent may change here; nothing until it is said:
+# [providers]
+# file_roots = ["/srv"]
+# engine = "unix:///run/docker.sock"
+# systemd = "system"
+
+# The site's own broker, where devices publish:
+# [devices]
+# host = "127.0.0.1"
+# port = 1883
 
 [trust]
 threshold = 1

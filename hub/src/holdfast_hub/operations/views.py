@@ -4,9 +4,6 @@ import sqlite3
 from typing import Any, Final
 
 import msgspec
-from holdfast_protocol.errors import NotFoundError
-from holdfast_protocol.wire.names import SiteName
-from holdfast_protocol.wire.target import Content
 
 from holdfast_hub.core.convergence import (
     Desired,
@@ -17,6 +14,8 @@ from holdfast_hub.core.convergence import (
     site_judgement,
     worst,
 )
+from holdfast_hub.core.selector_text import parse_labels
+from holdfast_hub.core.selectors import Selector, selects
 from holdfast_hub.operations.fleet import KnownSite, stored_document
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.store import audit, blueprints, sites, status, targets
@@ -24,6 +23,9 @@ from holdfast_hub.store.blueprints import BlueprintRow
 from holdfast_hub.store.instances import InstanceRow
 from holdfast_hub.store.status import NodeRow
 from holdfast_hub.store.targets import TargetRow
+from holdfast_protocol.errors import ConflictError, NotFoundError
+from holdfast_protocol.wire.names import SiteName
+from holdfast_protocol.wire.target import Content
 
 HISTORY: Final = 20  # audit events shown with one object
 
@@ -172,10 +174,18 @@ def instance_item(scene: Scene, row: InstanceRow) -> tuple[InstanceItem, list[Si
     return item, [SiteState(site, judgement.state, judgement.message) for site, judgement in states]
 
 
-async def list_sites(hub: Hub) -> list[SiteItem]:
+def _requirements(text: str) -> Selector:
+    return parse_labels(text) if text else ()
+
+
+async def list_sites(hub: Hub, selector: str = "") -> list[SiteItem]:
+    """Return all sites, or those whose labels match a selector such as `zone=west,tier in (a,b)`."""
+    requirements = _requirements(selector)
+
     def listing(connection: sqlite3.Connection) -> list[SiteItem]:
         scene = Scene(hub, connection)
-        return [site_item(scene, hub.fleet.sites[name]) for name in sorted(hub.fleet.sites)]
+        found = [known for _, known in sorted(hub.fleet.sites.items()) if selects(requirements, known.row.labels)]
+        return [site_item(scene, known) for known in found]
 
     return await hub.store.read(listing)
 
@@ -186,6 +196,32 @@ async def list_nodes(hub: Hub) -> list[NodeView]:
         return [node_view(scene, node) for _, nodes in sorted(scene.nodes.items()) for node in nodes]
 
     return await hub.store.read(listing)
+
+
+async def show_node(hub: Hub, name: str) -> NodeView:
+    """Return one node by site/name, or by its name when only one site has it."""
+    found = [node for node in await list_nodes(hub) if name in (node.name, f"{node.site}/{node.name}")]
+    if not found:
+        raise NotFoundError(f"no node {name!r}", resource=name)
+    if len(found) > 1:
+        raise ConflictError(f"{len(found)} sites have a node {name!r}", reason="Ambiguous", hint="name it SITE/NODE")
+    return found[0]
+
+
+async def counts(hub: Hub) -> dict[str, int]:
+    """Return how many sites, sites online, instances and unpublished targets there are."""
+
+    def counting(connection: sqlite3.Connection) -> dict[str, int]:
+        scene = Scene(hub, connection)
+        online = {site for site, nodes in scene.nodes.items() if any(scene.online(node) for node in nodes)}
+        return {
+            "sites": len(hub.fleet.sites),
+            "online": len(online),
+            "instances": len(hub.fleet.instances),
+            "unpublished": targets.count_waiting(connection),
+        }
+
+    return await hub.store.read(counting)
 
 
 async def list_instances(hub: Hub) -> list[InstanceItem]:
@@ -238,15 +274,13 @@ async def show_instance(hub: Hub, name: str) -> dict[str, Any]:
     def showing(connection: sqlite3.Connection) -> dict[str, Any]:
         row = hub.fleet.instance(name)
         item, states = instance_item(Scene(hub, connection), row)
-        value = dict(stored_document(row).value.get("spec") or {})
-        placement = value.pop("placement", None)
         return {
             **msgspec.to_builtins(item),
             "source": row.source,
             "file": row.file,
             "author": row.author,
-            "values": value,
-            "placement": placement,
+            "values": row.spec,
+            "placement": (stored_document(row).value.get("spec") or {}).get("placement"),
             "site_states": states,
             "resources": [{"id": each.id, "key": each.key} for each in row.resources],
             "history": audit.newest(connection, HISTORY, row.owner),
@@ -292,7 +326,9 @@ async def show_site(hub: Hub, name: str) -> dict[str, Any]:
             "history": audit.newest(connection, HISTORY, f"Site/{name}"),
         }
 
-    return await hub.store.read(showing)
+    shown = await hub.store.read(showing)
+    reports = await hub.streams.records(name, "p0", "TargetReport", limit=HISTORY)
+    return {**shown, "reports": [{"node": each.node, "at": each.record.at, **each.record.body} for each in reports]}
 
 
 async def show_target(hub: Hub, name: str) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from holdfast_protocol.errors import PermanentError
 from holdfast_protocol.runtime.sqlite import Database, migrations
 from holdfast_protocol.wire.names import FleetName, Partition
 
-
 R = TypeVar("R")
 
 

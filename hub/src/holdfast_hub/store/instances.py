@@ -1,13 +1,13 @@
 """Instances: as written, where they go, and the resources they were rendered to."""
 
 import sqlite3
-from typing import Final
+from typing import Any, Final
 
 import msgspec
-from holdfast_protocol.wire import strict
-from holdfast_protocol.wire.target import Resource
 
 from holdfast_hub.core.placement import Placement
+from holdfast_protocol.wire import strict
+from holdfast_protocol.wire.target import Resource
 
 
 class InstanceRow(msgspec.Struct, frozen=True):
@@ -19,6 +19,7 @@ class InstanceRow(msgspec.Struct, frozen=True):
     file: str
     line: int  # lines of the file before the document
     revision: int  # the blueprint's revision that last changed `resources`
+    spec: dict[str, Any]  # its values, defaults filled in
     placement: Placement | None
     resources: tuple[Resource, ...]
     author: str
@@ -40,16 +41,18 @@ def load(connection: sqlite3.Connection) -> list[InstanceRow]:
     return [_row(dict(zip(_FIELDS, row, strict=True))) for row in rows]
 
 
-def _row(values: dict[str, object]) -> InstanceRow:
-    placement = _PLACEMENT.decode(str(values["placement"]))
-    resources = _RESOURCES.decode(bytes(values["resources"]))  # type: ignore[call-overload]
-    return InstanceRow(**{**values, "placement": placement, "resources": resources})  # type: ignore[arg-type]
+def _row(values: dict[str, Any]) -> InstanceRow:
+    values["spec"] = msgspec.json.decode(values["spec"])
+    values["placement"] = _PLACEMENT.decode(values["placement"])
+    values["resources"] = _RESOURCES.decode(values["resources"])
+    return InstanceRow(**values)
 
 
 def put(connection: sqlite3.Connection, row: InstanceRow) -> None:
     values = msgspec.structs.asdict(row)
+    values["spec"] = strict.encode(row.spec).decode()
     values["placement"] = strict.encode(row.placement).decode()
-    values["resources"] = strict.encode(row.resources)
+    values["resources"] = msgspec.json.encode(row.resources)  # in the author's order: they are shown and ejected
     connection.execute(
         f"INSERT OR REPLACE INTO instances ({', '.join(_FIELDS)}) VALUES ({', '.join('?' * len(_FIELDS))})",  # noqa: S608 (constants)
         [values[field] for field in _FIELDS],

@@ -7,7 +7,8 @@ import sqlite3
 from typing import Final
 
 import msgspec
-from holdfast_protocol.wire.batch import Placed, Tombstone
+
+from holdfast_protocol.wire.batch import Placed
 from holdfast_protocol.wire.messages import StreamAck
 
 CREDIT: Final = 8  # batches of a stream a node may have unacknowledged
@@ -95,24 +96,24 @@ def cover(
     )
 
 
-def bury(connection: sqlite3.Connection, stream: Stream, each: Placed, tombstone: Tombstone, now: int) -> None:
-    """Note as gaps what a tombstone covers and is not decided yet; what is stored stays stored. [inv: every-loss-is-counted]"""
+def bury(connection: sqlite3.Connection, stream: Stream, each: Placed, size: int, reason: str, now: int) -> None:
+    """Note as gaps what of a segment is not decided yet; what is stored stays stored. [inv: every-loss-is-counted]"""
     known = chain_at(connection, stream, each.last)
     if known and known != each.after:
         raise Forked
     undecided = _undecided(connection, stream, each.first, each.last)
     counted = connection.execute(
         "SELECT coalesce(sum(size), 0) FROM gaps WHERE stream = ? AND first >= ? AND last <= ? AND reason = ?",
-        (stream.id, each.first, each.last, tombstone.reason),
+        (stream.id, each.first, each.last, reason),
     ).fetchone()[0]
-    size = max(tombstone.size - counted, 0)  # a tombstone grows at the node: the rest of it is new
+    size = max(size - counted, 0)  # a tombstone grows at the node: the rest of it is new
     for first, last in undecided:
         before = each.before if first == each.first else None
         after = each.after if last == each.last else None
         cover(connection, stream, first, last, before, after)
         connection.execute(
             "INSERT INTO gaps VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (stream.id, first, last, size, tombstone.reason, after, now),
+            (stream.id, first, last, size, reason, after, now),
         )
         stream.tombstoned += last - first + 1
         size = 0

@@ -8,16 +8,17 @@ from itertools import islice
 from typing import Final
 
 import msgspec
+
 from holdfast_protocol.runtime.sqlite import Database
-from holdfast_protocol.wire.readings import Kind, Series, Value
+from holdfast_protocol.wire.readings import Series, Value
 
 # SQLite's binding gives up the interpreter at every step, and each time waits for it again behind a busy event loop:
 # a row a statement is a hundred times slower beside one.
 ROWS: Final = 100
 MAX_LIMIT: Final = 100_000
 KNOWN: Final = 100_000  # series kept in memory
-_INSERT: Final = "INSERT INTO readings VALUES " + ", ".join(["(?, ?, ?, ?, ?)"] * ROWS)
 _INSERT_ONE: Final = "INSERT INTO readings VALUES (?, ?, ?, ?, ?)"
+_INSERT: Final = _INSERT_ONE + ", (?, ?, ?, ?, ?)" * (ROWS - 1)
 
 
 class StoredReading(msgspec.Struct, frozen=True):
@@ -36,6 +37,7 @@ class StoredReading(msgspec.Struct, frozen=True):
 
 
 Row = tuple[int, int, int, int, Value | None]
+_Names = Sequence[str]  # site, node, device, metric, unit, quality
 
 
 class SeriesIndex:
@@ -111,31 +113,35 @@ class ReadingStore:
     ) -> list[StoredReading]:
         with self._database.reading() as connection:
             series = connection.execute(
-                "SELECT id, site, node, device, metric, unit, quality, kind FROM series"
+                "SELECT id, kind, site, node, device, metric, unit, quality FROM series"
                 " WHERE site = ?1 AND (?2 = '' OR device = ?2) AND (?3 = '' OR metric = ?3)",
                 (site, device, metric),
             ).fetchall()
-            found = [_newest(connection, each, since, until, limit) for each in series]
+            found = [_newest(connection, number, kind, names, since, until, limit) for number, kind, *names in series]
             newest = list(islice(merge(*found, key=lambda reading: reading.time, reverse=True), limit))
         return newest[::-1]
 
 
 def _newest(
-    connection: sqlite3.Connection, series: tuple[int, *tuple[str, ...]], since: int | None, until: int | None, limit: int
+    connection: sqlite3.Connection,
+    number: int,
+    kind: str,
+    names: _Names,
+    since: int | None,
+    until: int | None,
+    limit: int,
 ) -> Iterator[StoredReading]:
-    number, site, node, device, metric, unit, quality, kind = series
+    site, node, device, metric, unit, quality = names
     for time, value, incarnation, sequence in connection.execute(
         "SELECT time, value, incarnation, sequence FROM readings JOIN streams ON streams.id = stream"
         " WHERE series = ?1 AND (?2 IS NULL OR time >= ?2) AND (?3 IS NULL OR time < ?3)"
         " ORDER BY time DESC, stream DESC, sequence DESC LIMIT ?4",
         (number, since, until, limit),
     ):
-        yield StoredReading(
-            site, node, device, metric, time, _value(kind, value), unit, quality, incarnation, sequence
-        )
+        yield StoredReading(site, node, device, metric, time, _value(kind, value), unit, quality, incarnation, sequence)
 
 
-def _value(kind: Kind | str, value: Value | None) -> Value:
+def _value(kind: str, value: Value | None) -> Value:
     if value is None:
         return math.nan
     return bool(value) if kind == "bool" else value

@@ -80,7 +80,9 @@ def node(connection: sqlite3.Connection, site: SiteName, name: NodeName) -> Node
     return None if row is None else _node(row)
 
 
-def facts(connection: sqlite3.Connection, partitions: Sequence[Partition]) -> dict[SiteName, dict[str, tuple[str, ...]]]:
+def facts(
+    connection: sqlite3.Connection, partitions: Sequence[Partition]
+) -> dict[SiteName, dict[str, tuple[str, ...]]]:
     """Return each site's facts: for each fact, the values its nodes report."""
     condition, parameters = owned(partitions)
     found: dict[SiteName, dict[str, set[str]]] = {}

@@ -5,14 +5,24 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
+
+from holdfast_hub.store.ranges import Stream
 from holdfast_protocol.runtime.sqlite import Database, migrations
+from holdfast_protocol.wire.batch import Group, Placed
 from holdfast_protocol.wire.messages import Record
 from holdfast_protocol.wire.names import NodeName, SiteName
 
-from holdfast_hub.store.ranges import Stream
-
 MAX_REJECTED: Final = 1000
 MAX_KEPT: Final = 64 * 1024  # bytes of a rejected payload
+_RECORDS: Final = (
+    "SELECT position, site, node, class, incarnation, sequence, records.kind, at, body"
+    " FROM records JOIN streams ON streams.id = records.stream WHERE "
+)
+_AFTER: Final = _RECORDS + "position > ? ORDER BY position LIMIT ?"
+_NEWEST: Final = _RECORDS + (
+    "position > 0 AND site = ? AND (? = '' OR class = ?) AND (? = '' OR records.kind = ?)"
+    " ORDER BY position DESC LIMIT ?"
+)
 
 
 class StreamLedger(msgspec.Struct, frozen=True):
@@ -106,25 +116,22 @@ class StreamStore:
 
     async def records(self, site: str, stream: str = "", kind: str = "", *, limit: int = 100) -> list[StoredRecord]:
         """Return the newest `limit` records of a site, newest first; empty names mean any."""
-        where = "site = ? AND (? = '' OR class = ?) AND (? = '' OR records.kind = ?) ORDER BY position DESC LIMIT ?"
-        return await self.database.call(self._records, where, (site, stream, stream, kind, kind, limit))
+        return await self.database.call(self._records, _NEWEST, (site, stream, stream, kind, kind, limit))
 
     async def records_after(self, position: int, *, limit: int = 1000) -> list[StoredRecord]:
         """Return the records after `position` (0: from the first) of all sites, in order.
 
         A consumer that keeps the last position it has dealt with sees each record, in order, also after a crash.
         """
-        return await self.database.call(self._records, "position > ? ORDER BY position LIMIT ?", (position, limit))
+        return await self.database.call(self._records, _AFTER, (position, limit))
 
-    def _records(self, where: str, values: tuple[Any, ...]) -> list[StoredRecord]:
+    def _records(self, query: str, values: tuple[Any, ...]) -> list[StoredRecord]:
         with self.database.reading() as connection:
-            rows = connection.execute(
-                "SELECT position, site, node, class, incarnation, sequence, records.kind, at, body"
-                " FROM records JOIN streams ON streams.id = records.stream"
-                f" WHERE position IS NOT NULL AND {where}",  # noqa: S608  our own text, from the two methods above
-                values,
-            ).fetchall()
-        return [StoredRecord(*row[:6], Record(row[6], row[7], msgspec.json.decode(row[8]))) for row in rows]
+            rows = connection.execute(query, values).fetchall()
+        return [
+            StoredRecord(position, site, node, name, incarnation, sequence, Record(kind, at, msgspec.json.decode(body)))
+            for position, site, node, name, incarnation, sequence, kind, at, body in rows
+        ]
 
     async def rejected(self, site: str, *, limit: int = 100) -> list[Rejected]:
         """Return the newest `limit` rejected messages of a site, newest first."""
@@ -178,6 +185,27 @@ def mark_forked(connection: sqlite3.Connection, stream: Stream) -> None:
     connection.execute("UPDATE streams SET state = 'forked' WHERE id = ?", (stream.id,))
 
 
+def keep_segment(connection: sqlite3.Connection, stream: Stream, each: Placed, group: Group, now: int) -> None:
+    """Note a stored group and the node's clocks at its commit."""
+    stamp = group.stamp
+    connection.execute(
+        "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            stream.id,
+            each.first,
+            each.last,
+            each.after,
+            group.kind,
+            stamp.boot_id,
+            stamp.boottime,
+            stamp.wall,
+            stamp.quality,
+            now,
+        ),
+    )
+    stream.stored += group.count
+
+
 def keep_records(connection: sqlite3.Connection, stream: Stream, first: int, records: list[Record]) -> None:
     """Store the records of a group; nobody reads them before `publish`."""
     connection.executemany(
@@ -205,12 +233,21 @@ def publish(connection: sqlite3.Connection, stream: Stream, after: int, upto: in
 
 
 def reject(
-    connection: sqlite3.Connection, site: str, node: str, name: str, reason: str, message: str, payload: bytes, now: int
+    connection: sqlite3.Connection,
+    site: str,
+    node: str,
+    name: str,
+    reason: str,
+    message: str,
+    payload: bytes,
+    now: int,
+    *,
+    kept: int = MAX_KEPT,
 ) -> None:
-    """Keep what could not be taken, and no more than the newest of them."""
+    """Note what could not be taken with the first `kept` bytes of it; only the newest are kept."""
     connection.execute(
         "INSERT INTO rejected (site, node, class, reason, message, size, payload, received)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (site, node, name, reason, message[:1000], len(payload), payload[:MAX_KEPT], now),
+        (site, node, name, reason, message[:1000], len(payload), payload[:kept], now),
     )
     connection.execute("DELETE FROM rejected WHERE id <= (SELECT max(id) FROM rejected) - ?", (MAX_REJECTED,))

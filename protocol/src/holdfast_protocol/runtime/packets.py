@@ -1,6 +1,7 @@
 """The socket under an MQTT client: many packets move in one system call, and none over the limit is taken in."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from typing import Final
@@ -150,6 +151,10 @@ class PacketSocket:
             return
         self.flush()
         self.pause()
+        with contextlib.suppress(OSError):  # closing over unread bytes would reset, and the end of what we sent be lost
+            for _ in range(16):
+                if not self._raw.recv(CHUNK):
+                    break
         self.closed = True
         if self._writer:
             self._loop.remove_writer(self._raw)

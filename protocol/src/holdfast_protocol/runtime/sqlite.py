@@ -4,6 +4,7 @@
 with several writing connections, hence one. [inv: one-writer-per-database]
 """
 
+import asyncio
 import contextlib
 import sqlite3
 import threading
@@ -131,18 +132,12 @@ class Database:
 
     async def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `function` in this database's thread and return its result. It finishes even when the caller is cancelled."""
-        done = anyio.Event()
-        token = anyio.lowlevel.current_token()
         future = self._thread.submit(function, *args, **kwargs)
-
-        def wake(_: object) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
-                anyio.from_thread.run_sync(done.set, token=token)
-
-        future.add_done_callback(wake)
         with anyio.CancelScope(shield=True):
-            await done.wait()
-        return future.result()
+            # Not a callback that calls into the loop: for a future that is done already it would run in the loop's own
+            # thread and wait there for itself.
+            result = await asyncio.wrap_future(future)
+        return result
 
     def close(self) -> None:
         """Checkpoint and close. Waits for what is running."""

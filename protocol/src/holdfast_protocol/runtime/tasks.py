@@ -29,6 +29,13 @@ async def run_all(
             ready()
 
 
+def death(error: BaseException) -> LoopDied | None:
+    """Return the first loop that died, out of the groups a task group raises; None when none did."""
+    if isinstance(error, BaseExceptionGroup):
+        return next((found for each in error.exceptions if (found := death(each))), None)
+    return error if isinstance(error, LoopDied) else None
+
+
 async def _named(name: str, loop: Callable[[], Awaitable[None]]) -> None:
     try:
         await loop()

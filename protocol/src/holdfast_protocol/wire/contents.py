@@ -1,4 +1,7 @@
-"""What the groups of a batch hold. Each is read, and found unreadable, on its own. [inv: one-bad-message-never-blocks-a-queue]"""
+"""What the groups of a batch hold: each is read, and found unreadable, on its own.
+
+[inv: one-bad-message-never-blocks-a-queue]
+"""
 
 from collections.abc import Iterable, Iterator
 

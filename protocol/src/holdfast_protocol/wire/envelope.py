@@ -106,7 +106,7 @@ def open_packed(data: bytes, kind: str, keys: Mapping[str, bytes], *, limit: int
         raise WireError(f"{len(data)} bytes, the limit is {limit}", reason="TooLarge")
     try:
         outer = msgspec.msgpack.decode(data, type=_Packed)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"not an envelope: {error}", reason="BadEnvelope") from None
     _verify(outer.payload_type, kind, outer.payload, outer.signatures, keys, threshold)
     return outer.payload

@@ -98,7 +98,11 @@ def encode(readings: Sequence[Reading]) -> list[Encoded]:
 
 
 def _encode(readings: Sequence[Reading]) -> list[Encoded]:
-    raw = _ENCODER.encode(_Group(1, [_column(key, *points) for key, points in _by_series(readings).items()]))
+    columns = [_column(key, *points) for key, points in _by_series(readings).items()]
+    try:
+        raw = _ENCODER.encode(_Group(1, columns))
+    except UnicodeEncodeError as error:
+        raise MisuseError(f"a name is not text: {error}", reason="BadReading") from None
     if len(raw) <= MAX_RAW and len(blob := compress(raw)) <= MAX_BLOB:
         return [Encoded(len(readings), len(raw), blob)]
     half = len(readings) // 2
@@ -206,7 +210,7 @@ def decode(raw: bytes, count: int) -> list[Series]:
         if group.v != 1:
             raise WireError(f"readings version {group.v} is not understood here", reason="UnknownVersion")
         series = [_series(column) for column in group.columns]
-    except (msgspec.DecodeError, RecursionError, struct.error, OverflowError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, struct.error, OverflowError) as error:
         raise WireError(f"not a group of readings: {error}", reason="BadGroup") from None
     found = sum(len(each.times) for each in series)
     if found != count or count > MAX_ROWS:

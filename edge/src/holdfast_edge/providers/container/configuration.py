@@ -32,7 +32,7 @@ class ConfigurationProvider:
         self._state = state_dir
 
     def check(self, resource: Resource, scope: Scope) -> None:
-        if self._folder(resource.key) is None:
+        if self._folder(resource.key) is None or "/" in resource.name:
             raise PermanentError(
                 "metadata: name and namespace are DNS names of lower-case letters, digits, '-' and '.'",
                 reason="BadDocument",

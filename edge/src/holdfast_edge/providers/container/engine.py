@@ -3,6 +3,7 @@
 The SDK is loaded with the first call: 225 ms and 23 MiB that a site without containers does not pay.
 """
 
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -133,8 +134,17 @@ class Engine:
         """Looks may be abandoned by a cancelled caller; what changes something is waited for."""
         return await anyio.to_thread.run_sync(call, abandon_on_cancel=abandon, limiter=self._limiter)
 
+    def _reach(self) -> None:
+        """See that somebody listens, before the SDK is loaded for it: it also leaks a socket when nobody does."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(self.url.removeprefix("unix://"))
+            except OSError as error:
+                raise self._down(error) from error
+
     @contextmanager
     def _client(self) -> Iterator[Any]:
+        self._reach()
         with self._typed():
             client = self._idle.pop() if self._idle else self._connect()
             healthy = False
@@ -155,6 +165,7 @@ class Engine:
         return client
 
     def _open_events(self, labels: Mapping[str, str]) -> tuple[Any, Any]:
+        self._reach()
         with self._typed():
             client = self._connect()
             filters = {"type": "container", "label": _pairs(labels)}
@@ -176,11 +187,14 @@ class Engine:
         except docker.errors.APIError as error:
             raise _refusal(error.status_code or 500, str(error.explanation or error)[:MAX_TEXT]) from error
         except (docker.errors.DockerException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise TransientError(
-                f"no container engine answers at {self.url}: {str(error)[:MAX_TEXT]}",
-                reason="EngineDown",
-                hint="start the engine, or correct its address in the agent's settings",
-            ) from error
+            raise self._down(error) from error
+
+    def _down(self, error: Exception) -> TransientError:
+        return TransientError(
+            f"no container engine answers at {self.url}: {str(error)[:MAX_TEXT]}",
+            reason="EngineDown",
+            hint="start the engine, or correct its address in the agent's settings",
+        )
 
 
 def _refusal(status: int, text: str) -> ProviderError:

@@ -70,7 +70,7 @@ def plan(situation: Situation) -> Plan:
     wanted = {str(pod.replica): pod for pod in situation.pods}
     for replica, strays in sorted(of_replica.items()):
         if replica not in wanted:
-            why = f"replica {replica}: more than wanted"
+            why = f"{', '.join(sorted(each.name for each in strays))}: more than wanted"
             steps.append(Step("remove", -1, why, tuple(sorted(each.id for each in strays))))
     stale: list[tuple[PodPlan, Mapping[str, Found], str, bool]] = []
     unavailable = 0
@@ -174,13 +174,14 @@ def _replaced(pod: PodPlan, kept: Mapping[str, Found], why: str) -> Step:
 
 
 def _available(pod: PodPlan, kept: Mapping[str, Found], situation: Situation) -> bool:
-    """Return whether a replica serves: everything runs, is ready, and has for long enough."""
+    """Return whether a replica serves: everything runs and is ready, and a new revision has for long enough."""
     for planned in pod.containers:
         each = kept.get(planned.container)
         if each is None or each.state != "running":
             return False
         health = situation.health.get(each.id, Health())
-        if not health.ready or health.uptime_s < max(SETTLED_S, situation.min_ready_s):
+        settled = health.uptime_s >= max(SETTLED_S, situation.min_ready_s)
+        if not health.ready or (each.digest == pod.digest and not settled):
             return False
     return True
 

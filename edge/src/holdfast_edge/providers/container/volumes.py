@@ -39,8 +39,8 @@ def make(pod: PodPlan) -> None:
     """Make everything else a Pod mounts. What is as wanted already is left alone. Raises ProviderError."""
     folder = Path(pod.folder)
     with _typed(pod.folder):
-        private = folder.parent
-        private.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for private in (folder.parent.parent, folder.parent):
+            private.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o755, exist_ok=True)
         for name in pod.folders:
             _make_folder(folder / name, 0o777)

@@ -6,6 +6,7 @@ one call but not the judging of each folder (owner, mode, denied inode); with ".
 """
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,7 +21,9 @@ from holdfast_protocol.errors import PermanentError
 TEMPORARY: Final = ".holdfast-"  # begins the names of half-written files
 MAX_PATH: Final = 4095  # bytes
 MAX_NAME: Final = 255  # bytes
+_STEP: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # passing through needs no right to list
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _OPEN_TO_GROUP: Final = stat.S_IWGRP
 _OPEN_TO_ALL: Final = stat.S_IWOTH
 
@@ -79,7 +82,8 @@ class Roots:
                 seen = os.stat(place.name, dir_fd=fd, follow_symlinks=False)
                 if (seen.st_dev, seen.st_ino) in self._denied_inodes():
                     raise _agent_path(place.path)
-            yield fd
+            with _readable(fd) as folder:
+                yield folder
 
     def missing(self, place: Place) -> tuple[str, ...]:
         """Return the folders on the way to `place` that are not there, outermost first."""
@@ -98,7 +102,7 @@ class Roots:
         denied = self._denied_inodes()
         folder = place.root
         try:
-            fd = os.open(place.root, _FOLDER)
+            fd = os.open(place.root, _STEP)
         except OSError as error:
             raise failures.provider_error(error, place.root) from error
         missing: tuple[str, ...] = ()
@@ -148,7 +152,7 @@ def _parts(path: str) -> tuple[str, ...]:
         raise refuse("is not text") from None
     if not path.startswith("/") or len(encoded) > MAX_PATH:
         raise refuse("is not absolute" if len(encoded) <= MAX_PATH else "is too long")
-    if any(ord(character) < 32 or ord(character) == 127 for character in path):
+    if _CONTROL.search(path):
         raise refuse("contains control characters")
     parts = tuple(path[1:].split("/"))
     if any(part in {"", ".", ".."} for part in parts):
@@ -160,20 +164,32 @@ def _parts(path: str) -> tuple[str, ...]:
     return parts
 
 
+@contextmanager
+def _readable(fd: int) -> Iterator[int]:
+    """Open the folder again so that it can be synced."""
+    folder = os.open(".", _FOLDER, dir_fd=fd)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
 def _open(fd: int, name: str, *, make: bool) -> int:
     try:
-        return os.open(name, _FOLDER, dir_fd=fd)
+        return os.open(name, _STEP, dir_fd=fd)
     except FileNotFoundError:
         if not make:
             raise
     try:
         os.mkdir(name, 0o755, dir_fd=fd)
     except FileExistsError:
-        return os.open(name, _FOLDER, dir_fd=fd)
-    made = os.open(name, _FOLDER, dir_fd=fd)
+        return os.open(name, _STEP, dir_fd=fd)
+    made = os.open(name, _STEP, dir_fd=fd)
     try:
-        os.fchmod(made, 0o755)  # mkdir obeys the umask
-        os.fsync(fd)
+        with _readable(made) as folder:
+            os.fchmod(folder, 0o755)  # mkdir obeys the umask
+        with _readable(fd) as parent:
+            os.fsync(parent)
     except OSError:
         os.close(made)
         raise

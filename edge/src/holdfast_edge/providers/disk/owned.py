@@ -81,8 +81,8 @@ class Owned:
             with suppress(FileNotFoundError), self._roots.parent(place, make=entry.before is not None) as folder:
                 remove_name(folder, temporary_name(place.name))
                 self._restore(folder, place, entry)
-            self._ledger.forget(path)
             self._remove_made(entry)
+            self._ledger.forget(path)  # last: a kill before leaves the rest to be done
 
     def _claim(self, key: ResourceKey, place: Place, *, keep_before: bool, note: str) -> os.stat_result | None:
         """Write the entry before anything else happens; return what stands at the path."""
@@ -132,11 +132,11 @@ class Owned:
             except FileNotFoundError:
                 continue
             except OSError:  # not empty: another file of ours below inherits it, or it is somebody's by now
-                self._bequeath(made)
+                self._bequeath(made, entry.path)
 
-    def _bequeath(self, made: str) -> None:
+    def _bequeath(self, made: str, path: str) -> None:
         for heir in self._ledger.entries.values():
-            if heir.path.startswith(made + "/"):
+            if heir.path != path and heir.path.startswith(made + "/"):
                 if made not in heir.made:
                     self._ledger.put(msgspec.structs.replace(heir, made=tuple(sorted((*heir.made, made), key=len))))
                 return

@@ -19,6 +19,7 @@ _SETTLED_NS: Final = 2_000_000_000  # as for files: younger changes may hide ano
 class Home(msgspec.Struct, frozen=True):
     address: str  # of its D-Bus
     units: Path  # where ours are written
+    anchor: Path  # above it, and always there
     runtime: Path  # where runtime links and masks are
 
     def links(self, unit: str, targets: tuple[str, ...]) -> list[str]:
@@ -64,7 +65,8 @@ def find_home(which: Literal["system", "user", ""], environ: Mapping[str, str]) 
         config = environ.get("XDG_CONFIG_HOME") or os.path.join(environ.get("HOME") or "/", ".config")
         return Home(
             address=environ.get("DBUS_SESSION_BUS_ADDRESS") or f"unix:path={runtime}/bus",
-            units=Path(config, "systemd", "user"),
+            units=Path(os.path.realpath(config), "systemd", "user"),
+            anchor=Path("/"),
             runtime=Path(runtime, "systemd", "user"),
         )
     if not _BOOTED.is_dir():
@@ -72,5 +74,6 @@ def find_home(which: Literal["system", "user", ""], environ: Mapping[str, str]) 
     return Home(
         address=environ.get("DBUS_SYSTEM_BUS_ADDRESS") or "unix:path=/run/dbus/system_bus_socket",
         units=Path("/etc/systemd/system"),
+        anchor=Path("/etc/systemd"),
         runtime=_BOOTED,
     )

@@ -74,7 +74,8 @@ def _readiness(want: Wanted, state: UnitState) -> tuple[Readiness, str, str]:
         stopped = state.active in {"inactive", "failed"}
         return ("ready", "Stopped", "") if stopped else ("progressing", "Stopping", f"{state.active} ({state.sub})")
     if state.active in {"activating", "deactivating"} or state.job:
-        return "progressing", "Starting", f"{state.active} ({state.sub})"
+        word = "Stopping" if state.active == "deactivating" else "Starting"
+        return "progressing", word, f"{state.active} ({state.sub})"
     if state.active == "inactive":
         if want.text.runs_to_completion:
             return "ready", "Completed", ""

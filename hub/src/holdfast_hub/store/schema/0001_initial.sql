@@ -26,7 +26,8 @@ CREATE TABLE blueprint_revisions (
 ) STRICT;
 
 -- revision: the blueprint's revision that last changed the resources; they are stored as rendered then, so that a newer
--- renderer changes no site by being started. placement is JSON, null for none.
+-- renderer changes no site by being started. spec (the values, defaults filled in) and placement are
+-- JSON, null for no placement.
 CREATE TABLE instances (
   kind TEXT NOT NULL,
   name TEXT NOT NULL,
@@ -36,6 +37,7 @@ CREATE TABLE instances (
   file TEXT NOT NULL,
   line INTEGER NOT NULL,
   revision INTEGER NOT NULL,
+  spec TEXT NOT NULL,
   placement TEXT NOT NULL,
   resources BLOB NOT NULL,
   author TEXT NOT NULL,

@@ -1,8 +1,8 @@
-"""Window: which part of a stream goes next, and what is under way. Pure; one per stream and connection.
+"""Flights: which part of a stream goes next, and what is under way. Pure; one per stream and connection.
 
 p0 to p2 go in sequence, because what they say has an order. p3 goes freshest first: what was committed on this
 connection overtakes what waited for it, and the hub keeps it above its contiguous mark until the rest has come. The
-last place of the window and one turn in `FRESH_RUN` + 1 keep either from starving the other.
+last place under way and one turn in `FRESH_RUN` + 1 keep either from starving the other.
 """
 
 from typing import Final, NamedTuple
@@ -28,35 +28,35 @@ class Flight(NamedTuple):
     order: int
 
 
-class Window:
+class Flights:
     def __init__(self, mark: int, *, in_order: bool) -> None:
         """`mark` is the last sequence of history: what was given out before this connection."""
         self.mark = mark
-        self.flights: list[Flight] = []
+        self.under_way: list[Flight] = []
         self._in_order = in_order
         self._sent = 0
         self._fresh = 0  # fresh batches since the last historical one
 
     def take(self, view: View) -> None:
         """Strike what the hub has. What was sent before something that arrived, and did not arrive, is lost."""
-        arrived = max((flight.order for flight in self.flights if _is_held(view, flight)), default=0)
-        self.flights = [flight for flight in self.flights if flight.order > arrived]
+        arrived = max((flight.order for flight in self.under_way if _is_held(view, flight)), default=0)
+        self.under_way = [flight for flight in self.under_way if flight.order > arrived]
 
     def sent(self, first: int, last: int, *, historical: bool) -> Flight:
         """Note a batch as under way."""
         self._sent += 1
         self._fresh = 0 if historical else self._fresh + 1
         flight = Flight(first, last, self._sent)
-        self.flights.append(flight)
+        self.under_way.append(flight)
         return flight
 
     def give_up(self, flight: Flight) -> None:
         """A batch is known to have reached nobody: it is wanted again."""
-        self.flights = [each for each in self.flights if each != flight]
+        self.under_way = [each for each in self.under_way if each != flight]
 
     def want(self, view: View, high: int) -> Want | None:
-        """Return what to send next of a stream that ends at `high`; None when nothing is left or the window is full."""
-        if len(self.flights) >= view.credit:
+        """Return what to send next of a stream that ends at `high`; None when nothing is left or enough is under way."""
+        if len(self.under_way) >= view.credit:
             return None
         history = self._free(view, view.upto + 1, min(self.mark, high))
         if self._in_order and history:
@@ -64,7 +64,7 @@ class Window:
         fresh = self._free(view, self.mark + 1, high)
         if fresh and (history is None or self._fresh < FRESH_RUN):
             return Want(*fresh, historical=False)
-        if history and (fresh or len(self.flights) < max(view.credit - 1, 1)):
+        if history and (fresh or len(self.under_way) < max(view.credit - 1, 1)):
             return Want(*history, historical=True)
         return None
 
@@ -72,9 +72,9 @@ class Window:
         """Return the first range within start..end that is neither at the hub nor under way."""
         at = max(start, view.upto + 1)
         while at <= end:
-            under_way = next((flight for flight in self.flights if flight.first <= at <= flight.last), None)
-            if under_way:
-                at = under_way.last + 1
+            flying = next((flight for flight in self.under_way if flight.first <= at <= flight.last), None)
+            if flying:
+                at = flying.last + 1
                 continue
             limit = end
             if at <= view.high:
@@ -83,7 +83,7 @@ class Window:
                     at = view.high + 1 if gap is None else gap[0]
                     continue
                 limit = min(end, gap[1])
-            return at, min([limit, *(flight.first - 1 for flight in self.flights if flight.first > at)])
+            return at, min([limit, *(flight.first - 1 for flight in self.under_way if flight.first > at)])
         return None
 
 

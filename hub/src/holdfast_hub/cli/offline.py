@@ -1,0 +1,55 @@
+"""Ejecting with no hub: the blueprints and instances are those in the given files."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from holdfast_hub.blueprint.definition import KIND, Definition, check_blueprint
+from holdfast_hub.blueprint.documents import Document, read_documents
+from holdfast_hub.blueprint.eject import eject
+from holdfast_hub.blueprint.instance import check_instance
+from holdfast_hub.cli import exits
+from holdfast_hub.cli.exits import CliError
+from holdfast_protocol.errors import InputError, Problem
+
+
+def eject_files(files: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return {"files", "warnings"} as the API does. Raises CliError with every problem."""
+    problems: list[Problem] = []
+    warnings: list[Problem] = []
+    documents: list[Document] = []
+    for file in files:
+        try:
+            documents += read_documents(file["text"], file["name"])
+        except InputError as error:
+            problems += error.problems
+    definitions: dict[str, Definition] = {}
+    for document in documents:
+        if document.kind == KIND:
+            try:
+                checked = check_blueprint(document)
+            except InputError as error:
+                problems += error.problems
+            else:
+                definitions[checked.value.kind] = checked.value
+                warnings += checked.warnings
+    result: dict[str, str] = {}
+    for document in documents:
+        if document.kind == KIND:
+            continue
+        definition = definitions.get(document.kind)
+        if definition is None:
+            problems.append(document.problem(("kind",), f"no blueprint in the files defines kind {document.kind}"))
+            continue
+        try:
+            instance = check_instance(definition, document)
+            result |= eject(definition, instance.value)
+        except InputError as error:
+            problems += error.problems
+        else:
+            warnings += instance.warnings
+    if problems:
+        plain = tuple(msgspec.to_builtins(problem) for problem in problems)
+        raise CliError("the files cannot be ejected", exits.USAGE, reason="InvalidInput", problems=plain)
+    return {"files": result, "warnings": msgspec.to_builtins(warnings)}

@@ -1,0 +1,102 @@
+"""What devices said, and the account of it: readings, gaps, the ledger of a site's streams."""
+
+import heapq
+from typing import Final, Literal
+
+import msgspec
+
+from holdfast_hub.operations.hub import Hub
+from holdfast_hub.store.readings import MAX_LIMIT, StoredReading
+from holdfast_hub.store.streams import Gap
+from holdfast_protocol.errors import InputError, Problem
+
+GAPS: Final = 200  # shown with one answer
+
+
+class Asked(msgspec.Struct, forbid_unknown_fields=True, rename={"since": "from", "until": "to"}):
+    """Which readings; empty names mean any, times are in milliseconds since 1970 (`from` included, `to` not)."""
+
+    site: str = ""
+    device: str = ""
+    metric: str = ""
+    since: int | None = None
+    until: int | None = None
+    limit: int = 1000
+    order: Literal["asc", "desc"] = "desc"  # by time; of more than `limit` the newest are returned in any case
+
+
+class SiteGap(msgspec.Struct, frozen=True):
+    site: str
+    gap: Gap
+
+
+class Readings(msgspec.Struct, frozen=True):
+    items: list[StoredReading]
+    gaps: list[SiteGap]
+
+
+class StreamAccount(msgspec.Struct, frozen=True):
+    """`exact`: sent = stored + tombstoned + pending, and nothing pends of a history that gets no more."""
+
+    node: str
+    stream: str
+    incarnation: str
+    state: str
+    sent: int
+    stored: int
+    tombstoned: int
+    pending: int
+    exact: bool
+    gaps: list[tuple[int, int, str]]  # first, last, reason
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    site: str
+    streams: list[StreamAccount]
+    exact: bool
+
+
+async def readings(hub: Hub, asked: Asked) -> Readings:
+    """Return readings of one site, or of all."""
+    if asked.limit < 1:
+        raise InputError([Problem("must be at least 1", path="limit")])
+    limit = min(asked.limit, MAX_LIMIT)
+    sites = await _sites(hub, asked.site)
+    found = [
+        await hub.readings.find(site, asked.device, asked.metric, since=asked.since, until=asked.until, limit=limit)
+        for site in sites
+    ]
+    newest = heapq.nlargest(limit, (each for part in found for each in part), key=lambda each: each.time)
+    gaps = [SiteGap(site, gap) for site in sites for gap in await hub.streams.gaps(site, limit=GAPS)]
+    return Readings(newest if asked.order == "desc" else newest[::-1], gaps[:GAPS])
+
+
+async def _sites(hub: Hub, site: str) -> list[str]:
+    """Return the sites asked for; a deleted one still has its readings."""
+    return [site] if site else await hub.store.read(lambda _: [str(name) for name in sorted(hub.fleet.sites)])
+
+
+async def ledger(hub: Hub, site: str) -> Ledger:
+    """Return the account of every stream of a site. Raises NotFoundError for one never heard of."""
+    accounts = await hub.streams.ledger(site)
+    if not accounts:
+        await hub.store.read(lambda _: hub.fleet.site(site))
+    gaps: dict[tuple[str, str, str], list[tuple[int, int, str]]] = {}
+    for gap in await hub.streams.gaps(site):
+        gaps.setdefault((gap.node, gap.stream, gap.incarnation), []).append((gap.first, gap.last, gap.reason))
+    streams = [
+        StreamAccount(
+            each.node,
+            each.stream,
+            each.incarnation,
+            each.state,
+            each.sent,
+            each.stored,
+            each.tombstoned,
+            each.pending,
+            each.sent == each.stored + each.tombstoned + each.pending and (each.state == "open" or not each.pending),
+            sorted(gaps.get((each.node, each.stream, each.incarnation), ())),
+        )
+        for each in accounts
+    ]
+    return Ledger(site, streams, all(each.exact for each in streams))

@@ -1,0 +1,380 @@
+"""The loop with a real database: what it does, in which order, and what it leaves alone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from holdfast_edge.core.steps import Create
+from holdfast_edge.store.owned import OwnedThings
+from holdfast_protocol.errors import PermanentError, TransientError, UnsupportedError
+from holdfast_protocol.wire import target as targets
+from holdfast_protocol.wire.names import ResourceKey
+from holdfast_protocol.wire.target import Content, Target, resource
+from support.builders import a_target, file_body
+from support.clock import Running, eventually, never
+from support.provider import FakeProvider
+from support.site import TestSite
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def it(tmp_path: Path) -> Iterator[TestSite]:
+    site = TestSite(tmp_path)
+    yield site
+    site.close()
+
+
+def named(*names: str, generation: int = 1, content: str = "x") -> Target:
+    return a_target(*(file_body(name, f"/srv/{name}", content) for name in names), generation=generation)
+
+
+def chained(*names: str, generation: int = 1, kind: str = "File") -> Target:
+    """Each after the one before."""
+    made: list[targets.Resource] = []
+    for name in names:
+        body = {**file_body(name, f"/srv/{name}"), "kind": kind}
+        made.append(resource(body, depends_on=tuple(each.key for each in made[-1:])))
+    return a_target(content=Content(resources=tuple(made)), generation=generation)
+
+
+async def test_a_target_is_applied_and_reported_up_to_stable(it: TestSite) -> None:
+    async with Running(*it.loops()):
+        await it.give(named("a", "b"))
+        await it.reaches("Converged")
+        assert it.provider.changes() == [("apply", "File/a"), ("apply", "File/b")]
+        status = it.site.board.status
+        assert status is not None
+        assert status.observed_digest == status.digest
+        await eventually(lambda: len(it.outbox.records) == 3)
+        await it.passes(60)
+        await eventually(lambda: it.site.targets.last_good == status.digest)
+    assert it.outbox.said() == ["A1 received", "A2 accepted", "A3 converged", "A4 stable"]
+    assert {stream for stream, _ in it.outbox.records} == {"p0"}
+
+
+async def test_a_converged_site_does_nothing_but_look(it: TestSite) -> None:
+    async with Running(*it.loops()):
+        await it.give(named("a"))
+        await it.reaches("Converged")
+        done = it.provider.changes()
+        for _ in range(5):
+            looks = it.provider.looks
+            await it.passes(30)
+            await eventually(lambda looks=looks: it.provider.looks > looks)  # type: ignore[misc]
+        assert it.provider.changes() == done
+
+
+async def test_drift_is_repaired_at_an_event(it: TestSite) -> None:
+    async with Running(*it.loops()):
+        await it.give(named("a"))
+        await it.reaches("Converged")
+        del it.provider.world["File/a"]
+        it.provider.tell()
+        await eventually(lambda: "File/a" in it.provider.world)
+
+
+async def test_drift_without_an_event_is_repaired_at_the_periodic_look(it: TestSite) -> None:
+    async with Running(*it.loops()):
+        await it.give(named("a"))
+        await it.reaches("Converged")
+        del it.provider.world["File/a"]
+        await it.passes(30)
+        await eventually(lambda: "File/a" in it.provider.world)
+
+
+@pytest.mark.invariant("no-content-in-wakeups")
+async def test_any_number_of_wakes_is_one_look_and_a_wake_during_a_look_is_another(it: TestSite) -> None:
+    async with Running(*it.loops()):
+        await it.give(named("a"))
+        await it.reaches("Converged")
+        await eventually(lambda: not it.site.executor.running)
+        await never(lambda: False)
+        looks = it.provider.looks
+        it.provider.look_gate = anyio.Event()
+        for _ in range(1000):
+            it.provider.tell()
+        await eventually(lambda: it.provider.looks == looks + 1)
+        it.provider.tell()
+        gate, it.provider.look_gate = it.provider.look_gate, None
+        gate.set()
+        await eventually(lambda: it.provider.looks == looks + 2)
+        await never(lambda: it.provider.looks > looks + 2)
+
+
+async def test_dependencies_are_made_in_order_and_removed_in_reverse(it: TestSite) -> None:
+    async with Running(*it.loops()):
+        await it.give(chained("c", "b", "a"))
+        await it.reaches("Converged")
+        await it.give(named("z", generation=2))
+        await it.reaches("Converged", 2)
+    assert [key for verb, key in it.provider.changes() if verb == "apply" and key != "File/z"] == [
+        "File/c",
+        "File/b",
+        "File/a",
+    ]
+    assert [key for verb, key in it.provider.changes() if verb == "remove"] == ["File/a", "File/b", "File/c"]
+
+
+@pytest.mark.invariant("only-owned-things-are-removed")
+async def test_pruning_leaves_what_is_not_ours(it: TestSite) -> None:
+    it.provider.world["File/stranger"] = {"made": "by hand"}
+    async with Running(*it.loops()):
+        await it.give(named("a", "b"))
+        await it.reaches("Converged")
+        await it.give(named("a", generation=2))
+        await it.reaches("Converged", 2)
+    assert set(it.provider.world) == {"File/a", "File/stranger"}
+
+
+@pytest.mark.invariant("nothing-is-removed-because-of-time")
+@pytest.mark.invariant("hub-silence-changes-nothing")
+async def test_a_year_without_a_hub_changes_nothing(it: TestSite) -> None:
+    async with Running(*it.loops()):
+        await it.give(named("a"))
+        await it.reaches("Converged")
+        done = it.provider.changes()
+        for _ in range(12):
+            looks = it.provider.looks
+            await it.passes(30 * 86400)
+            await eventually(lambda looks=looks: it.provider.looks > looks)  # type: ignore[misc]
+        it.clock.set_wall(0)
+        await it.passes(31)
+        await never(lambda: it.provider.changes() != done)
+
+
+async def test_owned_things_stay_while_there_is_no_target(it: TestSite, tmp_path: Path) -> None:
+    with it.database.transaction() as connection:
+        it.site.owned.claim(connection, named("a").content.resources[0], {})
+    it.provider.world["File/a"] = file_body("a", "/srv/a")
+    async with Running(*it.loops()):
+        await it.reaches("NoTarget")
+        await it.passes(60)
+        await never(lambda: it.provider.changes())
+
+
+@pytest.mark.invariant("intent-before-effect")
+async def test_intent_and_ownership_are_on_disk_before_the_effect(it: TestSite, tmp_path: Path) -> None:
+    found: list[Any] = []
+
+    def look(verb: str, key: str) -> None:
+        with it.database.reading() as connection:
+            rows = connection.execute("SELECT action, key, outcome FROM journal WHERE outcome IS NULL").fetchall()
+            owned = connection.execute("SELECT key FROM owned").fetchall()
+        found.append((verb, key, rows, owned, key in (tmp_path / "owned.jsonl").read_text()))
+
+    it.provider.before_effect = look
+    async with Running(*it.loops()):
+        await it.give(named("a"))
+        await it.reaches("Converged")
+        await it.give(a_target(content=Content(), generation=2))
+        await it.reaches("Converged", 2)
+    assert found == [
+        ("apply", "File/a", [("create", "File/a", None)], [("File/a",)], True),
+        ("remove", "File/a", [("remove", "File/a", None)], [("File/a",)], True),
+    ]
+    assert OwnedThings(it.database, tmp_path).things == {}
+
+
+@pytest.mark.invariant("intent-before-effect")
+async def test_a_kill_in_the_middle_is_found_at_the_next_start_and_finished(it: TestSite, tmp_path: Path) -> None:
+    change = Create(named("a").content.resources[0])
+    await it.site.targets.accept(named("a"), targets.seal(named("a"), []), at=0, reason="received")
+    await it.site.executor._journal.begin(change, {}, at=0)  # and the process is gone
+    it.close()
+    again = TestSite(tmp_path, it.provider)
+    assert [(entry.key, entry.action) for entry in again.site.interrupted] == [("File/a", "create")]
+    async with Running(*again.loops()):
+        await again.reaches("Converged")
+    again.close()
+    third = TestSite(tmp_path, it.provider)
+    assert third.site.interrupted == ()
+    third.close()
+
+
+async def test_a_transient_failure_is_tried_again_after_its_back_off_and_not_before(it: TestSite) -> None:
+    it.provider.fails["File/a"] = [TransientError("busy", reason="Busy"), TransientError("busy", reason="Busy")]
+    async with Running(*it.loops()):
+        await it.give(named("a", "b"))
+        await eventually(lambda: "File/b" in it.provider.world and not it.site.executor.running)
+        await eventually(lambda: it.condition("File/a") == ("Progressing", "Busy"))
+        await it.passes(0.9)
+        it.provider.tell()
+        await never(lambda: it.provider.changes().count(("apply", "File/a")) > 1)
+        await it.passes(0.2)
+        await eventually(lambda: it.provider.changes().count(("apply", "File/a")) == 2)
+        await eventually(lambda: not it.site.executor.running)
+        await it.passes(2.1)
+        await it.reaches("Converged")
+
+
+@pytest.mark.parametrize(
+    ("error", "condition"),
+    [
+        (PermanentError("not allowed", reason="Denied"), ("Failed", "Denied")),
+        (UnsupportedError("no engine", reason="NoEngine"), ("Unsupported", "NoEngine")),
+        (ZeroDivisionError("a bug"), ("Failed", "ProviderBug")),
+    ],
+)
+async def test_what_cannot_be_is_reported_once_and_holds_up_nothing(
+    it: TestSite, error: Exception, condition: tuple[str, str]
+) -> None:
+    it.provider.refuses["File/a"] = error
+    async with Running(*it.loops()):
+        await it.give(named("a", "b"))
+        await it.reaches("Degraded")
+        await eventually(lambda: it.condition("File/b") == ("Ready", "AsWanted"))
+        assert it.condition("File/a") == condition
+        await it.passes(3600)
+        await never(lambda: it.provider.calls.count(("check", "File/a")) > 1)
+        await eventually(lambda: it.outbox.said()[-1:] == ["A3 degraded"])
+        assert it.site.owned.things.keys() == {"File/b"}
+
+
+@pytest.mark.invariant("newer-target-cancels-retries")
+async def test_a_newer_target_is_tried_at_once_whatever_the_old_one_waited_for(it: TestSite) -> None:
+    it.provider.fails["File/a"] = [TransientError("busy", after=300)]
+    async with Running(*it.loops()):
+        await it.give(named("a", content="old"))
+        await eventually(lambda: it.provider.changes() and not it.site.executor.running)
+        await it.give(named("a", content="new", generation=2))
+        await it.reaches("Converged", 2)
+
+
+@pytest.mark.invariant("newer-target-cancels-retries")
+async def test_a_newer_target_ends_a_change_that_is_under_way(it: TestSite) -> None:
+    it.provider.gate = anyio.Event()
+    async with Running(*it.loops()):
+        await it.give(named("a", content="old"))
+        await eventually(lambda: it.provider.changes() == [("apply", "File/a")])
+        it.provider.gate = None
+        await it.give(named("a", content="new", generation=2))
+        await it.reaches("Converged", 2)
+    assert it.provider.world["File/a"]["spec"]["content"] == "new"
+    with it.database.reading() as connection:
+        outcomes = [row[0] for row in connection.execute("SELECT outcome FROM journal ORDER BY id")]
+    assert outcomes == ["cancelled", "done"]
+
+
+@pytest.mark.invariant("unknown-kind-is-kept-not-fatal")
+async def test_a_kind_nobody_knows_is_unsupported_and_its_dependents_go_on(it: TestSite) -> None:
+    cloud = resource({"apiVersion": "x/v1", "kind": "PubSubTopic", "metadata": {"name": "t"}})
+    user = resource(file_body("a"), depends_on=(cloud.key,))
+    async with Running(*it.loops()):
+        await it.give(a_target(content=Content(resources=(cloud, user))))
+        await eventually(lambda: "File/a" in it.provider.world)
+        await eventually(lambda: it.condition("PubSubTopic/t") == ("Unsupported", "UnknownKind"))
+        await eventually(lambda: it.condition("File/a") == ("Ready", "AsWanted"))
+
+
+async def test_a_provider_that_cannot_look_blinds_only_its_own(tmp_path: Path) -> None:
+    files, pods = FakeProvider("File"), FakeProvider("Pod")
+    it = TestSite(tmp_path, files, pods)
+    pods.blind = TransientError("no answer", reason="EngineDown")
+    both = a_target(file_body("a"), {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}})
+    async with Running(*it.loops()):
+        await it.give(both)
+        await eventually(lambda: "File/a" in files.world)
+        await it.reaches("Degraded")
+        assert it.condition("Pod/p") == ("Degraded", "EngineDown")
+        pods.blind = None
+        await it.passes(30)
+        await it.reaches("Converged")
+    it.close()
+
+
+async def test_a_provider_that_never_answers_holds_up_nobody_else(tmp_path: Path) -> None:
+    files, pods = FakeProvider("File"), FakeProvider("Pod")
+    it = TestSite(tmp_path, files, pods)
+    pods.look_gate = anyio.Event()
+    both = a_target(file_body("a"), {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}})
+    async with Running(*it.loops()):
+        await it.give(both)
+        await eventually(lambda: "File/a" in files.world)
+        await eventually(lambda: it.condition("Pod/p") == ("Degraded", "Deadline"))
+    it.close()
+
+
+async def test_a_slow_change_in_one_provider_does_not_delay_another(tmp_path: Path) -> None:
+    files, pods = FakeProvider("File"), FakeProvider("Pod")
+    it = TestSite(tmp_path, files, pods)
+    pods.gate = anyio.Event()
+    both = a_target(file_body("a"), {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}})
+    async with Running(*it.loops()):
+        await it.give(both)
+        await eventually(lambda: pods.changes() and "File/a" in files.world)
+        del files.world["File/a"]
+        files.tell()
+        await eventually(lambda: "File/a" in files.world)
+        await eventually(lambda: it.condition("Pod/p") == ("Progressing", "Applying"))
+        await eventually(lambda: it.condition("Pod/p") == ("Progressing", "Deadline"))
+    it.close()
+
+
+async def test_a_hold_stops_repairs_until_it_expires(it: TestSite) -> None:
+    async with Running(*it.loops()):
+        await it.give(named("a"))
+        await it.reaches("Converged")
+        hold = await it.site.holds.make(
+            reason="debugging", seconds=600, resources=["File/a"], by="uid 0", now=it.site.moment()
+        )
+        del it.provider.world["File/a"]
+        it.provider.tell()
+        await it.reaches("Held")
+        await it.passes(599)
+        await never(lambda: "File/a" in it.provider.world)
+        await it.passes(2)
+        await it.reaches("Converged")
+        it.news.wake()
+        await eventually(lambda: len([1 for _, record in it.outbox.records if record.kind == "Audit"]) == 2)
+    audit = [record.body for _, record in it.outbox.records if record.kind == "Audit"]
+    assert [(each["what"], each["hold"]["id"]) for each in audit] == [("HoldMade", hold.id), ("HoldExpired", hold.id)]
+
+
+@pytest.mark.invariant("outbox-never-blocks-reconcile")
+async def test_a_full_outbox_delays_reports_and_nothing_else(it: TestSite) -> None:
+    it.outbox.trouble = TransientError("disk full", reason="DiskFull")
+    async with Running(*it.loops()):
+        await it.give(named("a"))
+        await it.reaches("Converged")
+        await eventually(
+            lambda: "reports wait: disk full" in (it.site.board.status.problems if it.site.board.status else ())
+        )
+        it.outbox.trouble = None
+        await it.passes(5)
+        await eventually(lambda: len(it.outbox.records) == 3)
+        await eventually(lambda: it.site.board.status and not it.site.board.status.problems)
+    assert it.outbox.said() == ["A1 received", "A2 accepted", "A3 converged"]
+
+
+async def test_a_restart_applies_nothing_again_and_says_nothing_again(it: TestSite, tmp_path: Path) -> None:
+    async with Running(*it.loops()):
+        await it.give(named("a"))
+        await it.reaches("Converged")
+        await eventually(lambda: len(it.outbox.records) == 3)
+    it.close()
+    again = TestSite(tmp_path, it.provider, clock=it.clock)
+    done = it.provider.changes()
+    async with Running(*again.loops()):
+        await again.reaches("Converged")
+        await never(lambda: again.outbox.records or again.provider.changes() != done)
+        before, after = it.site.board.status, again.site.board.status
+        assert before is not None
+        assert after is not None
+        assert after.sequence >= before.sequence
+    again.close()
+
+
+async def test_attempts_survive_a_restart_and_final_ones_are_tried_once_more(it: TestSite, tmp_path: Path) -> None:
+    it.provider.fails["File/a"] = [TransientError("busy")]
+    it.provider.refuses["File/b"] = PermanentError("no")
+    async with Running(*it.loops()):
+        await it.give(named("a", "b"))
+        await eventually(lambda: len(it.site.attempts.held) == 2 and not it.site.executor.running)
+    it.close()
+    again = TestSite(tmp_path, it.provider, clock=it.clock)
+    assert {key: attempt.count for key, attempt in again.site.attempts.held.items()} == {ResourceKey("File/a"): 1}
+    again.close()

@@ -1,0 +1,87 @@
+"""What a stranger does first: the demo, to its end, interrupted, and on the lighter ground."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import leftovers, network
+from support.machines import REPOSITORY
+from support.waiting import until
+
+pytestmark = pytest.mark.timeout(240)
+DEMO = str(REPOSITORY / "scripts/demo")
+STEPS = 8
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """An environment whose temporary files are in a folder of this test, looked into afterwards."""
+    folder = tmp_path / "t"
+    folder.mkdir()
+    yield os.environ | {"TMPDIR": str(folder)}
+    assert list(folder.iterdir()) == []
+    assert until(lambda: not processes_naming(str(folder)), 10, "every process of the demo to end")
+
+
+def processes_naming(text: str) -> list[str]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode() if entry.name.isdecimal() else ""
+        except OSError:
+            continue
+        if text in words:
+            found.append(words)
+    return found
+
+
+def told(arguments: list[str], environment: dict[str, str]) -> dict[str, Any]:
+    done = subprocess.run(
+        [DEMO, "--exit", "--json", *arguments], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+    summary: dict[str, Any] = json.loads(done.stdout)
+    assert summary["verified"]
+    assert len(summary["steps"]) == STEPS
+    assert all(step["verified"] and step["checks"] for step in summary["steps"])
+    return summary
+
+
+def links() -> set[str]:
+    return {name for name in network.links() if name.startswith(("ve-hf", "hf-hub"))}
+
+
+@pytest.mark.root
+def test_the_demo_verifies_every_step_on_real_machines_in_under_two_minutes(temporary: dict[str, str]) -> None:
+    before = links()
+    summary = told([], temporary)
+    assert summary["sites"].startswith("real machines")
+    assert summary["seconds"] < 120
+    assert links() == before
+    assert not leftovers.LABS.exists() or before
+
+
+def test_the_demo_verifies_every_step_on_the_lighter_ground_and_says_what_it_is(temporary: dict[str, str]) -> None:
+    assert told(["--lighter"], temporary)["sites"].startswith("lighter sites")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_a_demo_ended_half_way_takes_everything_down(ending: signal.Signals, temporary: dict[str, str]) -> None:
+    before = links()
+    with subprocess.Popen([DEMO], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=temporary) as demo:
+        assert demo.stdout
+        for line in demo.stdout:
+            if line.startswith("2. "):  # hub and machines are there, agents are being started
+                break
+        assert links() > before
+        demo.send_signal(ending)
+        rest = demo.stdout.read()
+    assert demo.returncode == 130, rest
+    assert links() == before
