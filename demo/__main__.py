@@ -12,8 +12,6 @@ from demo import sites, story
 from demo.commands import BIN, Hub
 from demo.screen import Screen
 
-HUB_PORT = 18830
-
 
 def main() -> int:
     """Tell the story; return 0 only when every step of it was verified."""
@@ -22,7 +20,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON object on standard output")
     parser.add_argument("--lighter", action="store_true", help="plain processes even where machines could be booted")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, _end)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, _end)
     screen = Screen(to_stderr=options.json)
     try:
         return _show(screen, options)
@@ -35,7 +34,7 @@ def _show(screen: Screen, options: argparse.Namespace) -> int:
     with ExitStack() as everything:
         everything.enter_context(screen.taking_down())
         folder = Path(everything.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-demo-")))
-        hub = Hub(folder / "hub", HUB_PORT)
+        hub = Hub(folder / "hub")
         standing: list[sites.Site] = []
         words = ""
         try:
@@ -71,6 +70,8 @@ def _stay(screen: Screen, hub: Hub, standing: list[sites.Site]) -> None:
 
 
 def _end(*_: object) -> None:
+    """End the story, once: what follows is taking down, and that is not to be interrupted."""
+    _finish_in_peace()
     raise KeyboardInterrupt
 
 

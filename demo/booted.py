@@ -139,12 +139,13 @@ class BootedSite:
 class BootedGround:
     lab: machines.Lab
     words: str = "real machines: systemd as PID 1, own D-Bus, own container engine, own cable"
+    hub_port: int = 1883
 
     @property
     def hub_address(self) -> str:
         return self.lab.hub_address()
 
-    def boot(self, places: Sequence[Place], hub_port: int) -> list[Site]:
+    def boot(self, places: Sequence[Place]) -> list[Site]:
         sites = [BootedSite(machine) for machine in self.lab.boot(*(place.name for place in places))]
         with ThreadPoolExecutor(len(sites)) as threads:
             list(threads.map(BootedSite.prepare, sites))

@@ -22,17 +22,14 @@ class CommandRefused(RuntimeError):
 class Hub:
     """A hub of our own: `holdfast up` as a child, and `holdfast …` against its socket."""
 
-    def __init__(self, folder: Path, port: int) -> None:
-        self.folder, self.port = folder, port
-        self.address = "127.0.0.1"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.socket = folder / "hub.sock"
         self.log = folder / "hub.log"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, address: str) -> None:
-        """Start it with its broker at this address; returns when it answers."""
-        self.address = address
-        listen = f"{self.address}:{self.port}"
+    def start(self, listen: str) -> None:
+        """Start it with its broker at this ADDRESS:PORT; returns when it answers."""
         up = ["up", "--data-dir", str(self.folder / "data"), "--fleet", "demo", "--broker-listen", listen]
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:

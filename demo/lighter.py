@@ -101,14 +101,17 @@ class LighterGround:
 
     def __init__(self, folder: Path, why: str, stack: ExitStack) -> None:
         self.words = f"lighter sites, plain processes on this machine, because {why}"
+        self.hub_port = free_port()
         self._folder = folder
         self._stack = stack
 
-    def boot(self, places: Sequence[Place], hub_port: int) -> list[Site]:
+    def boot(self, places: Sequence[Place]) -> list[Site]:
         portal = self._stack.enter_context(start_blocking_portal())
         sites: list[Site] = []
         for place in places:
-            line = self._stack.enter_context(portal.wrap_async_context_manager(proxy.running("127.0.0.1", hub_port)))
+            line = self._stack.enter_context(
+                portal.wrap_async_context_manager(proxy.running("127.0.0.1", self.hub_port))
+            )
             folder = self._folder / place.name
             made = LighterSite(self._stack.enter_context(plain.site(place.name, folder)), line, portal, free_port())
             made.prepare()

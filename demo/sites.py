@@ -73,7 +73,11 @@ class Ground(Protocol):
     @property
     def hub_address(self) -> str: ...
 
-    def boot(self, places: Sequence[Place], hub_port: int) -> list[Site]: ...
+    @property
+    def hub_port(self) -> int:
+        """A port that is free there."""
+
+    def boot(self, places: Sequence[Place]) -> list[Site]: ...
 
 
 @contextmanager

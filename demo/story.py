@@ -9,7 +9,7 @@ from typing import Any
 
 from demo.commands import Hub
 from demo.screen import Screen, Step
-from demo.sites import FOLDER, LYON, OSAKA, PLACES, REPOSITORY, STAGE, TURIN, UNIT, Ground, Site
+from demo.sites import FOLDER, LYON, PLACES, REPOSITORY, STAGE, TURIN, UNIT, Ground, Site
 from support.waiting import until
 
 EXAMPLE = REPOSITORY / "docs/examples/inspection"
@@ -46,11 +46,11 @@ def tell(screen: Screen, hub: Hub, ground: Ground, folder: Path, standing: list[
 
 def start(step: Step, hub: Hub, ground: Ground) -> dict[str, Site]:
     step.say(ground.words)
-    address = ground.hub_address
+    address, port = ground.hub_address, ground.hub_port
     with ThreadPoolExecutor(1) as thread, step.console.status("booting"):
-        booting = thread.submit(ground.boot, PLACES, hub.port)
-        hub.start(address)
-        step.check(hub.sites() == {}, f"holdfast up: a hub on {hub.address}:{hub.port}, no site yet")
+        booting = thread.submit(ground.boot, PLACES)
+        hub.start(f"{address}:{port}")
+        step.check(hub.sites() == {}, f"holdfast up: a hub on {address}:{port}, no site yet")
         sites = {site.name: site for site in booting.result()}
     step.check(len(sites) == len(PLACES), f"{len(sites)} sites run: {', '.join(sites)}")
     for site in sites.values():
@@ -220,7 +220,7 @@ def at_hub(hub: Hub, site: Site) -> bool:
 def nowhere(step: Step, hub: Hub, site: Site) -> None:
     known: Mapping[str, Any] = hub.sites()[site.name]
     untouched = not site.containers() and not site.exists(FOLDER)
-    step.check(known["instances"] == [] and untouched, f"{OSAKA.name} is not selected and has nothing of it")
+    step.check(known["instances"] == [] and untouched, f"{site.name} is not selected and has nothing of it")
 
 
 def break_everything(site: Site) -> list[str]:

@@ -171,6 +171,15 @@ async def test_a_change_within_the_same_tick_and_of_the_same_size_is_seen(provid
         assert (await look(provider, resource)).differences == ("content: differs",)
 
 
+async def test_a_file_system_with_a_coarse_clock_hides_no_change(
+    provider: FileProvider, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looks, "_signature", lambda seen: (seen.st_ino,))  # as if within one tick
+    await converge(provider, file(root / "x", "aaaa"))
+    (root / "x").write_text("bbbb")
+    assert (await look(provider, file(root / "x", "aaaa"))).differences == ("content: differs",)
+
+
 async def test_what_the_spec_does_not_say_is_not_compared(provider: FileProvider, root: Path) -> None:
     resource = file(root / "x")
     await converge(provider, resource)

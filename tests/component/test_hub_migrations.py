@@ -5,13 +5,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from support.builders import FLEET
-from support.hubs import BLUEPRINT, add_site, hub_at, instance, put
 
 from holdfast_hub.store.hub import open_hub
 from holdfast_protocol.errors import PermanentError
 from holdfast_protocol.runtime.sqlite import Database, Migration, migrations
 from holdfast_protocol.wire.names import FleetName, all_partitions
+from support.builders import FLEET
+from support.hubs import BLUEPRINT, add_site, hub_at, instance, put
 
 SCHEMA = migrations("holdfast_hub.store")
 STATEMENTS = [statement for statement in SCHEMA[0].sql.split(";\n") if statement.strip()]

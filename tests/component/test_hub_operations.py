@@ -6,6 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from holdfast_hub.link import answers
+from holdfast_hub.link.answers import Message
+from holdfast_hub.operations import apply, diff, render, sites, views
+from holdfast_hub.operations.hub import Hub
+from holdfast_hub.operations.sites import KitWords, SiteWords
+from holdfast_hub.store import audit
+from holdfast_protocol.errors import ConflictError, InputError, NotFoundError, TransientError
 from support.builders import NODE as NODE_KEY
 from support.builders import SITE
 from support.hubs import (
@@ -22,14 +30,6 @@ from support.hubs import (
     put,
     status,
 )
-
-from holdfast_hub.link import answers
-from holdfast_hub.link.answers import Message
-from holdfast_hub.operations import apply, diff, render, sites, views
-from holdfast_hub.operations.hub import Hub
-from holdfast_hub.operations.sites import KitWords, SiteWords
-from holdfast_hub.store import audit
-from holdfast_protocol.errors import ConflictError, InputError, NotFoundError, TransientError
 
 pytestmark = pytest.mark.anyio
 
@@ -336,7 +336,9 @@ async def test_a_diff_groups_sites_that_would_see_the_same(hub: Hub) -> None:
     for name, zone in (("press-01", "west"), ("press-02", "west"), ("press-03", "east")):
         await add_site(hub, name, zone)
     await put(hub, BLUEPRINT, instance(), instance("east", "east", path="/etc/east"))
-    found = await diff.diff(hub, files(instance(text="new"), instance("third", "east", path="/etc/third")), author="ann")
+    found = await diff.diff(
+        hub, files(instance(text="new"), instance("third", "east", path="/etc/third")), author="ann"
+    )
     assert [(group.sites, group.added, group.changed) for group in found.groups] == [
         (["press-01", "press-02"], [], ["File/west"]),
         (["press-03"], ["File/third"], []),

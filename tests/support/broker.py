@@ -166,7 +166,8 @@ class FakeBroker:
         if options.client_id in self.refused:
             raise LinkLost(f"refused: {self.refused[options.client_id]}", reason="Refused")
         if options.client_id in self._live:
-            self._live[options.client_id].lose("another client took the session over", "TakenOver")
+            # The standard has the will published, Mosquitto 2.0 does not.
+            self._live[options.client_id].lose("taken over by another client", "TakenOver", will=self.roll(0.5))
         if options.clean_start:
             self._state.sessions.pop(options.client_id, None)
         present = options.client_id in self._state.sessions
@@ -278,8 +279,11 @@ class FakeConnection:
 
     async def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> int:
         if len(topic) + len(payload) + 16 > self._broker._max_packet:
-            raise MisuseError(f"{topic}: {len(payload)} bytes are too many", reason="TooLarge")
-        await self._step()
+            raise MisuseError(
+                f"{topic}: {len(payload)} bytes, the broker takes {self._broker._max_packet}", reason="TooLarge"
+            )
+        self._check()  # nothing is awaited before it is taken: messages go in the order of the calls
+        self._break_perhaps()
         code = self._broker.take(self.options.client_id, topic, payload, retain)
         await self._step()
         return code if qos else 0
@@ -307,11 +311,11 @@ class FakeConnection:
         self._lost = self._lost or ("the connection was closed here", "Closed")
         self.wake()
 
-    def lose(self, message: str, reason: str) -> None:
+    def lose(self, message: str, reason: str, *, will: bool = True) -> None:
         if self._lost is None:
             self._lost = (message, reason)
             self._flush(lost=True)
-            self._broker.leave(self, will=True)
+            self._broker.leave(self, will=will)
             self.wake()
 
     def wake(self) -> None:
@@ -327,10 +331,13 @@ class FakeConnection:
         self._check()
         await self._broker.dawdle()
         self._check()
+        self._break_perhaps()
+        self._flush(lost=False)
+
+    def _break_perhaps(self) -> None:
         if self._broker.drops:
             self.lose("the connection broke", "Lost")
             self._check()
-        self._flush(lost=False)
 
     def _flush(self, *, lost: bool) -> None:
         self._broker.settle(self.options, self._acknowledged, lost=lost)

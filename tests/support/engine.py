@@ -114,7 +114,10 @@ class RealEngine:
         with socket.socket(socket.AF_UNIX) as probe:  # the SDK leaks its socket when nobody listens
             if probe.connect_ex(self.url.removeprefix("unix://")) != 0:
                 return False
-        return bool(self.client.ping())
+        try:
+            return bool(self.client.ping())
+        except docker.errors.DockerException:  # it listens before it can answer
+            return False
 
     def _forget_client(self) -> None:
         if self._client is not None:

@@ -34,7 +34,7 @@ def why_not() -> str:
     if sys.platform != "linux":
         return "this is not Linux"
     if os.geteuid() != 0:
-        return "you are not root"
+        return "you are not root (as root, or with sudo, sites are real machines)"
     missing = [program for program in _PROGRAMS if shutil.which(program) is None]
     if missing:
         return f"not installed: {', '.join(missing)}"

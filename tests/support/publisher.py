@@ -1,6 +1,6 @@
 """A device that publishes 1, 2, 3 … at QoS 1 and knows which numbers its broker has acknowledged.
 
-`python -m support.publisher HOST PORT DEVICE FILE [PER_SECOND]` appends every acknowledged number to FILE, one a line, and ends at
+`python publisher.py HOST PORT DEVICE FILE [PER_SECOND]` appends every acknowledged number to FILE, one a line, and ends at
 SIGTERM after the number it is at. A number not acknowledged when a connection is lost is published again.
 """
 

@@ -12,7 +12,6 @@ from holdfast_edge.reconcile.loop import run_reconcile
 from holdfast_edge.reconcile.site import Site
 from holdfast_edge.reconcile.wakes import Wakes
 from holdfast_edge.reconcile.watches import run_watch
-from holdfast_edge.store.edge import open_edge
 from holdfast_edge.store.targets import Trust
 from holdfast_protocol.wire import target
 from holdfast_protocol.wire.messages import Record
@@ -54,12 +53,11 @@ class TestSite:
         self.providers = providers or (FakeProvider("File"),)
         self.provider = self.providers[0]
         self.outbox = FakeOutbox()
-        opened = open_edge(folder)
-        self.database = opened.database
         origin = Origin(FLEET, SITE, NodeName("node-1"), boot)
         self.site: Site = assemble(
-            opened, folder, origin, TRUST, Registry(self.providers), self.clock, PACE, jitter=lambda: 1.0
+            folder, origin, TRUST, Registry(self.providers), self.clock, PACE, jitter=lambda: 1.0
         )
+        self.database = self.site.database
         self.news = Wakes(self.clock)
 
     def loops(self) -> list[Any]:

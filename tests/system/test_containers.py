@@ -437,7 +437,7 @@ async def test_a_link_out_of_the_allowed_folders_is_not_mounted(world: World) ->
             volumes=[{"name": "host", "hostPath": {"path": str(data / "escape")}}],
         )
     )
-    with pytest.raises(Exception, match="leads to /etc") as caught:
+    with pytest.raises(Exception, match="leads to /etc, which no container may see") as caught:
         await world.apply(wanted)
     assert caught.value.reason == "NotAllowed"  # type: ignore[attr-defined]
     assert world.ids() == []

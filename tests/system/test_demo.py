@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,13 +22,12 @@ STEPS = 8
 
 
 @pytest.fixture
-def temporary(tmp_path: Path) -> Iterator[dict[str, str]]:
+def temporary() -> Iterator[dict[str, str]]:
     """An environment whose temporary files are in a folder of this test, looked into afterwards."""
-    folder = tmp_path / "t"
-    folder.mkdir()
-    yield os.environ | {"TMPDIR": str(folder)}
-    assert list(folder.iterdir()) == []
-    assert until(lambda: not processes_naming(str(folder)), 10, "every process of the demo to end")
+    with tempfile.TemporaryDirectory(prefix="hf-") as folder:  # a short path: sockets go there
+        yield os.environ | {"TMPDIR": folder}
+        assert list(Path(folder).iterdir()) == []
+        until(lambda: not processes_naming(folder), 10, "every process of the demo to end")
 
 
 def processes_naming(text: str) -> list[str]:
@@ -69,6 +70,21 @@ def test_the_demo_verifies_every_step_on_real_machines_in_under_two_minutes(temp
 
 def test_the_demo_verifies_every_step_on_the_lighter_ground_and_says_what_it_is(temporary: dict[str, str]) -> None:
     assert told(["--lighter"], temporary)["sites"].startswith("lighter sites")
+
+
+def test_a_demo_without_exit_stays_up_to_play_with_until_ctrl_c(temporary: dict[str, str]) -> None:
+    with subprocess.Popen(
+        [DEMO, "--lighter"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=temporary
+    ) as demo:
+        assert demo.stdout
+        hints = next(line for line in demo.stdout if "HOLDFAST_SOCKET=" in line)
+        socket = hints.partition("HOLDFAST_SOCKET=")[2].split()[0]
+        asked = [str(Path(sys.prefix) / "bin/holdfast"), "--socket", socket, "get", "sites", "-o", "name"]
+        names = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
+        assert names == ["site/lyon", "site/osaka", "site/turin"]
+        demo.send_signal(signal.SIGINT)
+        rest = demo.stdout.read()
+    assert demo.returncode == 0, rest
 
 
 @pytest.mark.root

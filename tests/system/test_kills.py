@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support import mosquitto
+from support import mosquitto, publisher
 from support.fleet import Agent, Hub, Program, ended
 from support.waiting import until
 
@@ -40,9 +40,10 @@ def test_no_reading_is_lost_or_doubled_and_the_site_follows_through_two_hundred_
             file = agent.root / "motd"
             assert hub.call("apply", "-f", blueprint).status == 0
             sent = [tmp_path / f"sent-{number}" for number in range(3)]
-            module = [sys.executable, "-m", "support.publisher", "127.0.0.1", str(site_broker.port)]
+            module = [sys.executable, publisher.__file__, "127.0.0.1", str(site_broker.port)]
             devices = [
-                Program([*module, f"press-{number}", path, "60"], tmp_path / "devices.log") for number, path in enumerate(sent)
+                Program([*module, f"press-{number}", path, "60"], tmp_path / "devices.log")
+                for number, path in enumerate(sent)
             ]
             with ended(agent, *devices):
                 agent.start()

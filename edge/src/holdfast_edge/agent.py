@@ -32,7 +32,6 @@ from holdfast_edge.reconcile.wakes import Wakes
 from holdfast_edge.reconcile.watches import run_watch
 from holdfast_edge.sensors.facts import facts
 from holdfast_edge.settings import Settings
-from holdfast_edge.store.edge import open_edge
 from holdfast_edge.store.outbox import Outbox
 from holdfast_edge.store.targets import Trust
 from holdfast_protocol.errors import ConflictError
@@ -94,11 +93,10 @@ async def _run(settings: Settings, folder: Path, config: Path) -> None:
         denied=(config, Path(settings.key_file)),
         environ=os.environ,
     )
-    opened = open_edge(folder)
+    origin = Origin(identity.fleet, identity.site, identity.node, boot_id)
+    site = assemble(folder, origin, trust, chosen, clock, _pace(settings), _random.random)
     outbox = Outbox.open(folder, quotas=settings.quotas, stamp=partial(_stamp, clock, boot_id))
     try:
-        origin = Origin(identity.fleet, identity.site, identity.node, boot_id)
-        site = assemble(opened, folder, origin, trust, chosen, clock, _pace(settings), _random.random)
         if site.damage or site.interrupted:
             log.warning("started after %s; interrupted: %s", site.damage or "a stop", [e.key for e in site.interrupted])
         loops = _loops(settings, folder, site, identity, trust, chosen, outbox)
@@ -108,7 +106,7 @@ async def _run(settings: Settings, folder: Path, config: Path) -> None:
             for provider in chosen.providers:
                 await provider.close()
         outbox.close()
-        opened.database.close()
+        site.database.close()
 
 
 def _loops(

@@ -106,9 +106,7 @@ def test_an_instance_is_offline_with_its_site() -> None:
     ],
 )
 @pytest.mark.invariant("target-never-goes-back")
-def test_a_site_is_ahead_when_it_holds_what_we_never_told_it(
-    held: tuple[int, int], digest: str, ahead: bool
-) -> None:
+def test_a_site_is_ahead_when_it_holds_what_we_never_told_it(held: tuple[int, int], digest: str, ahead: bool) -> None:
     assert is_ahead(WANTED, 7, held, digest) is ahead
 
 

@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
-from support.builders import file_body
 
 from holdfast_hub.core.target import MAX_CONTENT, Contribution, claims, compose
 from holdfast_protocol.wire import target
 from holdfast_protocol.wire.target import MAX_RESOURCES
+from support.builders import file_body
 
 
 def contribution(owner: str, *bodies: dict[str, Any]) -> Contribution:

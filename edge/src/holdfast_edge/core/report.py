@@ -22,6 +22,7 @@ from holdfast_protocol.wire.target import Resource, Target
 
 PATIENCE: Final = 3  # transient failures in a row before a resource counts as degraded
 MAX_BYTES: Final = 640 * 1024  # of an encoded status: base64 and envelope stay below the topic's limit
+MAX_PROBLEMS: Final = 100
 MAX_TEXT: Final = 300  # characters of one condition's message
 _BY_URGENCY: Final[tuple[ConditionType, ...]] = (
     "Failed",
@@ -117,6 +118,8 @@ def fitted(made: Status, limit: int = MAX_BYTES) -> Status:
         urgent = sorted(made.resources, key=lambda entry: (_BY_URGENCY.index(entry.condition.type), entry.key))
         kept = urgent[: len(urgent) * 3 // 4]
         made = msgspec.structs.replace(made, resources=tuple(sorted(kept, key=lambda entry: entry.key)))
+    if len(strict.encode(made)) > limit:  # long holds; the node itself still lists them
+        made = msgspec.structs.replace(made, holds=(), problems=made.problems[:MAX_PROBLEMS])
     return made
 
 

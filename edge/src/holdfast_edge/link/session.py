@@ -14,7 +14,6 @@ import anyio
 import anyio.abc
 import msgspec
 
-from holdfast_edge.core import report
 from holdfast_edge.link.identity import Identity
 from holdfast_edge.link.inbox import Inbox
 from holdfast_edge.link.sender import run_sender
@@ -31,6 +30,7 @@ from holdfast_protocol.wire.messages import Down, Hello, HubState, Presence, Res
 from holdfast_protocol.wire.topics import Address
 
 SUBSCRIBED: Final = ("target", "beacon", "dn", "hub")
+NEEDED: Final = max(channel.limit for channel in topics.TABLE.values() if channel.publisher == "node") + 1024
 HELLO_EVERY: Final = 900.0  # seconds
 STATUS_EVERY: Final = 0.05  # seconds at least between two statuses; the newest goes
 FAREWELL: Final = 1.0  # seconds to say that we leave in order
@@ -86,6 +86,9 @@ class Session:
 
     async def run(self, connection: Connection, connected: Connected) -> None:
         """Use a connection until it is lost; raises LinkLost, maybe in a group."""
+        if connected.max_packet < NEEDED:
+            text = f"the broker takes {connected.max_packet} bytes a message, {NEEDED} are needed"
+            raise LinkLost(text, reason="Refused")
         self._nonces, self._hub = (), ""
         await connection.subscribe([Subscription(self._topic(channel), retained=0) for channel in SUBSCRIBED])
         try:
@@ -102,7 +105,7 @@ class Session:
             birth = messages.encode_presence(self._presence(online=True))
             await connection.publish(self._topic("presence"), birth, retain=True)
             group.start_soon(self._run_hello, connection)
-            group.start_soon(self._run_status, connection, connected.max_packet)
+            group.start_soon(self._run_status, connection)
             group.start_soon(run_sender, connection, self._outbox, self._identity)
 
     async def _run_receiver(self, connection: Connection, group: anyio.abc.TaskGroup) -> None:
@@ -202,12 +205,11 @@ class Session:
         )
         await connection.publish(self._topic("hello"), messages.seal(hello, self._identity.signer))
 
-    async def _run_status(self, connection: Connection, max_packet: int) -> None:
-        limit = min(report.MAX_BYTES, max_packet * 5 // 8)
+    async def _run_status(self, connection: Connection) -> None:
         status = None
         while True:
             status = await self._board.newer(status)
-            sealed = messages.seal(report.fitted(status, limit), self._identity.signer)
+            sealed = messages.seal(status, self._identity.signer)
             await connection.publish(self._topic("status"), sealed, retain=True)
             await self._clock.sleep(STATUS_EVERY)
 

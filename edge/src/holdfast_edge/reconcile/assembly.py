@@ -13,13 +13,14 @@ from holdfast_edge.reconcile.site import Site
 from holdfast_edge.reconcile.wakes import Wakes
 from holdfast_edge.store.attempts import Attempts
 from holdfast_edge.store.board import Board
-from holdfast_edge.store.edge import Opened
+from holdfast_edge.store.edge import Opened, begin_anew, open_edge
 from holdfast_edge.store.holds import Holds
 from holdfast_edge.store.journal import Journal
 from holdfast_edge.store.memory import Memory
 from holdfast_edge.store.notices import Notices
 from holdfast_edge.store.owned import OwnedThings
 from holdfast_edge.store.targets import Targets, Trust
+from holdfast_protocol.errors import PermanentError
 from holdfast_protocol.runtime.clock import Clock
 
 
@@ -33,6 +34,34 @@ class Pace(msgspec.Struct, frozen=True):
 
 
 def assemble(
+    folder: Path,
+    origin: Origin,
+    trust: Trust,
+    registry: Registry,
+    clock: Clock,
+    pace: Pace,
+    jitter: Callable[[], float],
+) -> Site:
+    """Open what `folder` holds and close what a kill interrupted. `jitter`: random in 0..1. Blocks.
+
+    A database whose content is damaged is set aside like one whose file is; raises what `open_edge` does.
+    """
+    opened = open_edge(folder)
+
+    def built() -> Site:
+        return _built(opened, folder, origin, trust, registry, clock, pace, jitter)
+
+    try:
+        return built()
+    except PermanentError as error:
+        opened.database.close()
+        if error.reason != "Damaged":
+            raise
+        opened = begin_anew(opened.database.path, error)
+        return built()
+
+
+def _built(
     opened: Opened,
     folder: Path,
     origin: Origin,
@@ -42,7 +71,6 @@ def assemble(
     pace: Pace,
     jitter: Callable[[], float],
 ) -> Site:
-    """Load what the database and its side copies hold; close what a kill interrupted. `jitter`: random in 0..1."""
     database = opened.database
     owned, attempts = OwnedThings(database, folder), Attempts(database)
     journal = Journal(database, owned, attempts)
@@ -50,6 +78,7 @@ def assemble(
     memory = Memory(database)
     interrupted = journal.interrupted(at=int(clock.wall() * 1000))
     return Site(
+        database=database,
         origin=origin,
         clock=clock,
         wakes=wakes,

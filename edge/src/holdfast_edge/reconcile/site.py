@@ -24,6 +24,7 @@ from holdfast_edge.store.notices import Notices
 from holdfast_edge.store.owned import OwnedThings
 from holdfast_edge.store.targets import Targets
 from holdfast_protocol.runtime.clock import Clock
+from holdfast_protocol.runtime.sqlite import Database
 from holdfast_protocol.wire.messages import Condition, Hold, Status
 from holdfast_protocol.wire.names import ResourceKey
 from holdfast_protocol.wire.target import Resource, Target
@@ -56,6 +57,7 @@ class Records(Protocol):
 
 @dataclass
 class Site:
+    database: Database  # of all the stores here; whoever assembled the site closes it
     origin: Origin
     clock: Clock
     wakes: Wakes

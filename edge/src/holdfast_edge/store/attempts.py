@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from holdfast_edge.core.attempts import Attempt
+from holdfast_edge.store.edge import decoded
 from holdfast_protocol.runtime.sqlite import Database
 from holdfast_protocol.wire.names import ResourceKey
 
@@ -18,7 +19,7 @@ class Attempts:
         self._database = database
         with database.reading() as connection:
             rows = connection.execute("SELECT attempt FROM attempts").fetchall()
-        every = [msgspec.json.decode(row[0], type=Attempt) for row in rows]
+        every = [decoded(row[0], Attempt) for row in rows]
         self._held = {attempt.key: attempt for attempt in every if not attempt.final}
 
     @property

@@ -1,13 +1,14 @@
 """edge.db: opened, or when damaged set aside and begun anew; the side copies bring back what must not be lost."""
 
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from holdfast_protocol.errors import PermanentError
 from holdfast_protocol.runtime.sqlite import Database, migrations
 
+T = TypeVar("T")
 NAME: Final = "edge.db"
 KEPT_DAMAGED: Final = 3
 
@@ -23,15 +24,28 @@ def open_edge(folder: Path) -> Opened:
     """Open or create `folder`/edge.db. A damaged file is renamed to edge.db.damaged-N; PermanentError for any other
     trouble (a newer schema must not be thrown away)."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    schema = migrations("holdfast_edge.store")
     path = folder / NAME
     try:
-        return Opened(Database(path, schema))
+        return Opened(Database(path, migrations("holdfast_edge.store")))
     except PermanentError as error:
         if error.reason != "Damaged":
             raise
-        aside = _set_aside(path)
-        return Opened(Database(path, schema), f"{error.message}; set aside as {aside.name}")
+        return begin_anew(path, error)
+
+
+def begin_anew(path: Path, damage: PermanentError) -> Opened:
+    """Set a closed, damaged database aside and open an empty one in its place."""
+    aside = _set_aside(path)
+    database = Database(path, migrations("holdfast_edge.store"))
+    return Opened(database, f"{damage.message}; set aside as {aside.name}")
+
+
+def decoded(data: bytes, kind: type[T]) -> T:
+    """Return a stored JSON value; PermanentError `Damaged` when the bytes are not what was written."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise PermanentError(f"{NAME} is damaged: {error}", reason="Damaged") from error
 
 
 def _set_aside(path: Path) -> Path:

@@ -7,6 +7,7 @@ import msgspec
 
 from holdfast_edge.core.holds import MAX_SECONDS, Kept, Moment, active, remaining
 from holdfast_edge.store import notices
+from holdfast_edge.store.edge import decoded
 from holdfast_protocol.errors import ConflictError, MisuseError, NotFoundError
 from holdfast_protocol.runtime.sqlite import Database
 from holdfast_protocol.wire.messages import Hold
@@ -22,7 +23,7 @@ class Holds:
         self._database = database
         with database.reading() as connection:
             rows = connection.execute("SELECT kept FROM holds").fetchall()
-        self._held = {kept.hold.id: kept for kept in (msgspec.json.decode(row[0], type=Kept) for row in rows)}
+        self._held = {kept.hold.id: kept for kept in (decoded(row[0], Kept) for row in rows)}
 
     def active(self, now: Moment) -> tuple[Hold, ...]:
         return active(self._held.values(), now)

@@ -7,7 +7,7 @@ import msgspec
 
 from holdfast_edge.core.lifecycle import Life
 from holdfast_edge.store import notices
-from holdfast_edge.store.edge import NAME
+from holdfast_edge.store.edge import NAME, decoded
 from holdfast_protocol.runtime.sqlite import Database, read_only
 from holdfast_protocol.wire.messages import Status, TargetReport
 
@@ -20,8 +20,8 @@ class Memory:
         """Return the last status (None: never one) and the life of the last target."""
         with self._database.reading() as connection:
             rows = dict(connection.execute("SELECT name, value FROM memory").fetchall())
-        status = msgspec.json.decode(rows["status"], type=Status) if "status" in rows else None
-        return status, msgspec.json.decode(rows["life"], type=Life) if "life" in rows else Life()
+        status = decoded(rows["status"], Status) if "status" in rows else None
+        return status, decoded(rows["life"], Life) if "life" in rows else Life()
 
     async def save_status(self, status: Status) -> None:
         await self._database.call(self._save, "status", msgspec.json.encode(status), (), 0)
@@ -47,4 +47,4 @@ def last_status(folder: Path) -> Status | None:
         row = connection.execute("SELECT value FROM memory WHERE name = 'status'").fetchone()
     finally:
         connection.close()
-    return msgspec.json.decode(row[0], type=Status) if row else None
+    return decoded(row[0], Status) if row else None

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from holdfast_edge.store.edge import decoded
 from holdfast_protocol.runtime.sqlite import Database
 from holdfast_protocol.wire.messages import Record
 
@@ -32,7 +33,7 @@ class Notices:
     def _waiting(self) -> tuple[tuple[int, Record], ...]:
         with self._database.reading() as connection:
             rows = connection.execute("SELECT id, record FROM notices ORDER BY id LIMIT ?", (BATCH,)).fetchall()
-        return tuple((number, msgspec.json.decode(record, type=Record)) for number, record in rows)
+        return tuple((number, decoded(record, Record)) for number, record in rows)
 
     async def forget(self, numbers: Sequence[int]) -> None:
         """Delete what the outbox has committed."""

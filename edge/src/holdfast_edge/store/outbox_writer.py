@@ -180,7 +180,7 @@ class Writer:
     def _noted(self, name: str, page: Page | None) -> Page | None:
         if page is not None:
             ends = self._ends[name]
-            pass
+            ends[page.last] = page.after
             if len(ends) > ENDS:
                 del ends[next(iter(ends))]
         return page

@@ -6,13 +6,14 @@ Ownership is written, also to the side copy, before the first effect: a thing we
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from holdfast_edge.core.diff import Owned
 from holdfast_edge.core.order import Dependencies
 from holdfast_edge.store import copies
+from holdfast_edge.store.edge import decoded
 from holdfast_protocol.errors import TransientError
 from holdfast_protocol.runtime.sqlite import Database
 from holdfast_protocol.wire.names import ResourceKey
@@ -37,9 +38,7 @@ class OwnedThings:
         with database.reading() as connection:
             rows = connection.execute("SELECT key, body, digest, depends_on FROM owned").fetchall()
         self._things = {
-            ResourceKey(key): Owned(
-                msgspec.json.decode(body), digest, msgspec.json.decode(after, type=tuple[ResourceKey, ...])
-            )
+            ResourceKey(key): Owned(decoded(body, dict[str, Any]), digest, decoded(after, tuple[ResourceKey, ...]))
             for key, body, digest, after in rows
         }
         lost = {key: thing for key, thing in self._copied().items() if key not in self._things}

@@ -12,7 +12,7 @@ import msgspec
 
 from holdfast_edge.core import order
 from holdfast_edge.store import copies, notices
-from holdfast_protocol.errors import TransientError, WireError
+from holdfast_protocol.errors import PermanentError, TransientError, WireError
 from holdfast_protocol.runtime.sqlite import Database
 from holdfast_protocol.wire import digest as digests
 from holdfast_protocol.wire import strict, topics
@@ -49,11 +49,11 @@ class Targets:
 
     def _load(self) -> None:
         with self._database.reading() as connection:
-            roles = dict(
-                connection.execute("SELECT role, payload FROM roles JOIN targets ON targets.id = roles.target")
-            )
+            roles = connection.execute(
+                "SELECT role, payload, digest FROM roles JOIN targets ON targets.id = roles.target"
+            ).fetchall()
             self._refused = dict(connection.execute("SELECT reason, message FROM refused"))
-        held = {role: _decoded(payload) for role, payload in roles.items()}
+        held = {role: _decoded(payload, digest) for role, payload, digest in roles}
         self.current: Target | None = held.get("current")
         last_good = held.get("last-good")
         self.last_good = last_good.digest if last_good else ""
@@ -186,5 +186,12 @@ def _assign(connection: sqlite3.Connection, role: str, number: int | None, at: i
     connection.execute("DELETE FROM targets WHERE id NOT IN (SELECT target FROM roles)")
 
 
-def _decoded(payload: bytes) -> Target:
-    return strict.decode(payload, Target, limit=len(payload))
+def _decoded(payload: bytes, digest: str) -> Target:
+    """Return a stored target, or raise PermanentError `Damaged`: what a disk made of it is never acted on."""
+    try:
+        target = strict.decode(payload, Target, limit=len(payload))
+    except WireError as error:
+        raise PermanentError(f"a stored target is damaged: {error.message}", reason="Damaged") from error
+    if digests.digest(target.content) != digest:
+        raise PermanentError("a stored target is damaged: its digest differs", reason="Damaged")
+    return target

@@ -4,7 +4,6 @@ from typing import Final
 
 import anyio
 import msgspec
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -15,7 +14,7 @@ ALIVE_EVERY: Final = 15.0  # seconds
 
 
 class EventStream(Response):
-    """Follows the feed from the moment it is made until the reader has gone or the hub goes."""
+    """Follows the feed from the moment it is made, or from after an event's id, until the reader or the hub goes."""
 
     media_type = "text/event-stream"
 
@@ -53,8 +52,3 @@ class EventStream(Response):
         data = msgspec.json.encode({"kind": event.kind, "name": event.name})
         number = self._hub.feed.id_of(event).encode()
         return b"id: %s\nevent: %s\ndata: %s\n\n" % (number, event.kind.encode(), data)
-
-
-async def events(hub: Hub, request: Request) -> Response:
-    """Follow the feed from now, or from after the id in Last-Event-ID."""
-    return EventStream(hub, request.headers.get("last-event-id", "")[:100])

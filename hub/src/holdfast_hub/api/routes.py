@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from holdfast_hub.api.answers import answer, author, body, query
-from holdfast_hub.api.events import events
+from holdfast_hub.api.events import EventStream
 from holdfast_hub.operations import apply, diff, readings, render, sites, views
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.operations.proposal import SourceFile
@@ -229,14 +229,23 @@ def routes(hub: Hub) -> list[Route]:
     for method, path, handler in TABLE:
         by_path.setdefault(path, {})[method] = handler
     listed = [{"method": method, "path": path, "what": handler.__doc__} for method, path, handler in TABLE]
-    listed.append({"method": "GET", "path": "/v1/events", "what": "Server-sent events: something changed."})
+    listed.append(
+        {
+            "method": "GET",
+            "path": "/v1/events",
+            "what": "Server-sent events: something changed. Goes on after the id in Last-Event-ID.",
+        }
+    )
 
     async def table(_: Request) -> Response:
         return answer({"routes": listed})
 
+    async def follow(request: Request) -> Response:
+        return EventStream(hub, request.headers.get("last-event-id", "")[:100])
+
     return [
         Route("/v1", table),
-        Route("/v1/events", lambda request: events(hub, request)),
+        Route("/v1/events", follow),
         *(Route(path, _endpoint(hub, handlers), methods=list(handlers)) for path, handlers in by_path.items()),
     ]
 

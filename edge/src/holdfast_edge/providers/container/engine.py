@@ -114,7 +114,10 @@ class Engine:
             heard()
             await anyio.to_thread.run_sync(partial(self._follow, stream, heard), abandon_on_cancel=True)
         finally:
-            stream.close()
+            with suppress(
+                OSError, AttributeError
+            ):  # the engine has cut it already, and the SDK finds no socket to close
+                stream.close()
             client.close()
         raise TransientError("the container engine ended its events", reason="EngineDown")
 

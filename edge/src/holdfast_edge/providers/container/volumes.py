@@ -113,10 +113,10 @@ def _check_host_path(path: str, kind: str, rules: Rules) -> None:
     links is theirs to abuse, so give containers folders that only the site's own people write to."""
     with _typed(path):
         real = os.path.realpath(path)
-        if not any(is_within(real, os.path.realpath(root)) for root in rules.host_paths) or (
-            rules.state and is_within(real, os.path.realpath(rules.state))
-        ):
-            raise PermanentError(f"{path} leads to {real}, outside the folders allowed", reason="NotAllowed")
+        state = os.path.realpath(rules.state)
+        own = bool(rules.state) and (is_within(real, state) or is_within(state, real))
+        if own or not any(is_within(real, os.path.realpath(root)) for root in rules.host_paths):
+            raise PermanentError(f"{path} leads to {real}, which no container may see here", reason="NotAllowed")
         if kind == "DirectoryOrCreate":
             Path(real).mkdir(mode=0o755, parents=True, exist_ok=True)
         elif kind == "FileOrCreate":

@@ -26,13 +26,6 @@ class Home(msgspec.Struct, frozen=True):
         """Return the paths whose being there means that `unit` is enabled for `targets`."""
         return [str(self.units / f"{target}.wants" / unit) for target in targets]
 
-    def drop_links(self, unit: str) -> None:
-        """Remove the links that enable a unit whose file is gone: systemd disables only what it can read. Blocking."""
-        with suppress(FileNotFoundError), os.scandir(self.units) as entries:
-            for link in [os.path.join(each.path, unit) for each in entries if each.name.endswith(_LINKS)]:
-                if os.path.islink(link):
-                    os.unlink(link)
-
     def signature(self) -> tuple[tuple[str, int, int], ...]:
         """Return what changes when any unit file, link or mask is added or removed. Blocking, a few dozen lstat."""
         found = []

@@ -96,8 +96,6 @@ class UnitFiles:
     def take_away(self, paths: Sequence[str]) -> None:
         """Remove files of ours, each unit after its drop-ins: a kill in between leaves the unit to be found."""
         for path in sorted(paths, key=len, reverse=True):
-            if self.is_unit(path):
-                self._home.drop_links(os.path.basename(path))
             self._owned.take_away(path)
 
     def follow(self, wants: Collection[Wanted]) -> None:

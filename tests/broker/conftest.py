@@ -1,0 +1,24 @@
+"""Brokers for the tests of this folder: Mosquitto always with the files that production uses."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from support import mosquitto
+from support.either import Broker
+
+
+@pytest.fixture
+def real() -> Iterator[mosquitto.Mosquitto]:
+    with mosquitto.running("hub.conf") as broker:
+        yield broker
+
+
+@pytest.fixture(params=["mosquitto", "fake"])
+def broker(request: pytest.FixtureRequest) -> Broker:
+    return Broker.twin() if request.param == "fake" else Broker.real(request.getfixturevalue("real"))
+
+
+@pytest.fixture(params=[5, 4], ids=["mqtt5", "mqtt3.1.1"])
+def version(request: pytest.FixtureRequest) -> int:
+    return int(request.param)

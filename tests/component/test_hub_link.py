@@ -1,0 +1,511 @@
+"""The hub and a broker that does everything a broker may do: rows first, broker after, nothing believed that is not signed."""
+
+import shutil
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from holdfast_hub.link import publisher
+from holdfast_hub.operations import apply, sites, views
+from holdfast_hub.operations.hub import Hub
+from holdfast_hub.store import status as heard
+from holdfast_hub.store.status import NodeRow, ProblemRow
+from holdfast_protocol.errors import ConflictError
+from holdfast_protocol.wire import envelope, messages, strict, topics
+from holdfast_protocol.wire.messages import HubState
+from holdfast_protocol.wire.target import BEACON, Beacon
+from holdfast_protocol.wire.topics import Address
+from support import streams
+from support.broker import FakeBroker
+from support.builders import FLEET, HUB, SITE, STRANGER
+from support.builders import NODE as NODE_KEY
+from support.clock import FakeClock, Running, eventually, never
+from support.hubs import (
+    BLUEPRINT,
+    NODE,
+    Linked,
+    add_site,
+    give_key,
+    hello,
+    hub_at,
+    instance,
+    newest,
+    presence,
+    put,
+    status,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, clock: FakeClock) -> Iterator[Hub]:
+    with hub_at(tmp_path, clock) as made:
+        yield made
+
+
+@pytest.fixture
+def broker() -> FakeBroker:
+    return FakeBroker(7, drop=0.0)
+
+
+async def furnish(hub: Hub) -> None:
+    """Give the hub one site with a node, a blueprint and an instance."""
+    await add_site(hub)
+    await give_key(hub, NODE_KEY)
+    await put(hub, BLUEPRINT, instance())
+
+
+async def node(hub: Hub) -> NodeRow:
+    found = await hub.store.read(lambda held: heard.node(held, SITE, NODE))
+    assert found is not None
+    return found
+
+
+async def problems(hub: Hub) -> list[ProblemRow]:
+    return await hub.store.read(heard.problems)
+
+
+async def site_state(hub: Hub) -> str:
+    return (await views.list_sites(hub))[0].state
+
+
+async def until(probe: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until an asynchronous probe answers true."""
+    with anyio.fail_after(10):
+        while not await probe():
+            await anyio.sleep(0.002)
+
+
+async def test_a_change_is_published_once_and_an_unchanged_digest_not_at_all(hub: Hub, broker: FakeBroker) -> None:
+    linked = Linked(hub, broker)
+    async with Running(linked.run):
+        await furnish(hub)
+        await eventually(linked.held, "the first target")
+        await put(hub, BLUEPRINT, instance())
+        await put(hub, f"# a word\n{BLUEPRINT}")
+        await sites.describe_site(hub, SITE, sites.SiteWords(labels={"tier": "gold"}), author="ann")
+        await never(lambda: len(linked.targets()) != 1)
+        await put(hub, instance(text="new"))
+        await eventually(lambda: len(linked.targets()) == 2, "the second target")
+        target = linked.held()
+        assert target is not None
+        assert (target.generation, target.content.resources[0].spec["content"]) == (2, "new")
+        row = await newest(hub)
+        assert row is not None
+        assert (row.digest, row.previous) == (target.digest, target.previous)
+
+
+async def test_what_was_committed_and_not_published_goes_out_at_the_next_start(
+    hub: Hub, broker: FakeBroker, tmp_path: Path
+) -> None:
+    await furnish(hub)  # and the hub is killed: nothing ran that could have published
+    hub.store.close()
+    with hub_at(tmp_path) as again:
+        await again.load()
+        linked = Linked(again, broker)
+        async with Running(linked.run):
+            target = await eventually(linked.held, "the target of the rows left behind")
+        row = await newest(again)
+        assert row is not None
+        assert (target.generation, target.digest) == (row.generation, row.digest)
+
+
+async def test_a_target_published_twice_is_the_same_bytes(hub: Hub) -> None:
+    broker = FakeBroker(3, drop=0.25)
+    linked = Linked(hub, broker)
+    async with Running(linked.run):
+        await furnish(hub)
+        await until(lambda: marked(hub))
+    assert len(set(linked.targets())) == 1
+
+
+async def marked(hub: Hub) -> bool:
+    row = await newest(hub)
+    return row is not None and row.published
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_under_a_broker_that_drops_and_doubles_every_site_gets_its_newest_target(hub: Hub, seed: int) -> None:
+    broker = FakeBroker(seed, drop=0.08, duplicate=0.4)
+    linked = Linked(hub, broker)
+    names = [f"press-{number:02}" for number in range(6)]
+    async with Running(linked.run):
+        for name in names:
+            await add_site(hub, name)
+        for text in ("one", "two", "three"):
+            await put(hub, BLUEPRINT, instance(text=text))
+        rows = {name: await newest(hub, name) for name in names}
+        wanted = {name: row.generation if row else 0 for name, row in rows.items()}
+        await eventually(lambda: {name: generation(linked, name) for name in names} == wanted, "every site's target")
+        assert set(wanted.values()) == {3}
+
+
+async def test_a_wiped_broker_is_given_everything_again(hub: Hub, broker: FakeBroker) -> None:
+    linked = Linked(hub, broker)
+    async with Running(linked.run):
+        await furnish(hub)
+        await add_site(hub, "press-02")
+        before = await eventually(lambda: linked.held("press-02") and linked.held(), "the targets")
+        broker.forget()
+        assert linked.held() is None
+        assert await eventually(linked.held, "the target again") == before
+        await eventually(lambda: linked.held("press-02"), "the other one")
+        await eventually(lambda: beacon(broker), "a beacon")
+        await eventually(lambda: state(broker).online, "the hub to be seen")
+
+
+def beacon(broker: FakeBroker) -> Beacon | None:
+    data = broker.retained.get(topics.topic(Address("beacon", SITE)))
+    if data is None:
+        return None
+    payload = envelope.open_sealed(data, BEACON, {HUB.keyid: HUB.public}, limit=10_000)
+    return strict.decode(payload, Beacon, limit=10_000)
+
+
+def state(broker: FakeBroker) -> HubState:
+    return messages.open_message(broker.retained["hf/1/fleet/hub"], HubState, {HUB.keyid: HUB.public})
+
+
+async def test_a_broker_that_comes_back_with_an_old_state_is_put_right_at_the_sites_hello(
+    hub: Hub, broker: FakeBroker
+) -> None:
+    linked = Linked(hub, broker)
+    async with Running(linked.run):
+        await furnish(hub)
+        await eventually(linked.held, "the first target")
+        first = await newest(hub)
+        old = broker.snapshot()
+        await put(hub, instance(text="new"))
+        await eventually(lambda: generation(linked) == 2, "the second target")
+        broker.restore(old)
+        await eventually(lambda: linked.settled == 2, "the hub to be back")
+        assert generation(linked) == 1
+        linked.say(hello(held=first))
+        await eventually(lambda: generation(linked) == 2, "the second target again")
+        down = await eventually(linked.downs, "an answer")
+        assert (down[0].resync.nonce, down[0].resync.generation, down[0].resync.conflict) == ("n1", 2, False)
+
+
+def generation(linked: Linked, name: str = SITE) -> int:
+    target = linked.held(name)
+    return target.generation if target else 0
+
+
+async def test_a_site_that_holds_the_newest_target_is_answered_and_sent_nothing(hub: Hub, broker: FakeBroker) -> None:
+    linked = Linked(hub, broker)
+    async with Running(linked.run):
+        await furnish(hub)
+        await eventually(linked.held, "the target")
+        row = await newest(hub)
+        linked.say(hello(held=row))
+        down = (await eventually(linked.downs, "an answer"))[0]
+        assert (down.resync.epoch, down.resync.generation, down.resync.digest) == (1, 1, row.digest if row else "")
+        await never(lambda: len(linked.targets()) > 1)
+
+
+@pytest.mark.invariant("target-never-goes-back")
+async def test_a_hub_restored_from_an_old_copy_says_nothing_to_a_site_ahead_until_a_person_decides(
+    hub: Hub, broker: FakeBroker, tmp_path: Path, clock: FakeClock
+) -> None:
+    await furnish(hub)
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    hub.store.close()
+    shutil.copy(tmp_path / "hub.db", copy / "hub.db")
+    with hub_at(tmp_path, clock) as later:  # goes on after the copy was made
+        await later.load()
+        for text in ("two", "three"):
+            await put(later, instance(text=text))
+        ahead = await newest(later)
+    with hub_at(copy, clock) as restored:
+        await restored.load()
+        linked = Linked(restored, broker)
+        async with Running(linked.run):
+            await eventually(linked.held, "its old target, before it knows")
+            linked.say(hello(held=ahead))
+            down = (await eventually(linked.downs, "an answer"))[0]
+            assert down.resync.conflict
+            assert await site_state(restored) == "Conflict"
+            published = len(linked.targets())
+            await put(restored, instance(text="decided"))
+            await put(restored, instance(text="decided again"))
+            linked.say(hello(held=ahead, nonce="n2"))
+            await eventually(lambda: len(linked.downs()) > 1, "another answer")
+            await never(lambda: len(linked.targets()) != published)
+            assert await site_state(restored) == "Conflict", "four generations later it is still for a person to decide"
+            await sites.adopt_site(restored, SITE, author="ann")
+            await eventually(lambda: generation(linked) == 4, "the adopted target")
+            target = linked.held()
+            assert target is not None
+            assert target.content.resources[0].spec["content"] == "decided again"
+            assert await site_state(restored) == "Pending"
+            with pytest.raises(ConflictError):
+                await sites.adopt_site(restored, SITE, author="ann")
+
+
+async def test_a_site_that_holds_another_target_of_the_same_generation_is_in_conflict(
+    hub: Hub, broker: FakeBroker
+) -> None:
+    linked = Linked(hub, broker)
+    async with Running(linked.run):
+        await furnish(hub)
+        await eventually(linked.held, "the target")
+        linked.say(hello(epoch=1, generation=1, digest="0" * 64))
+        assert (await eventually(linked.downs, "an answer"))[0].resync.conflict
+        await sites.adopt_site(hub, SITE, author="ann")
+        await eventually(lambda: generation(linked) == 2, "the adopted target")
+
+
+async def test_a_late_will_of_an_older_session_hides_no_node(hub: Hub, broker: FakeBroker) -> None:
+    linked = Linked(hub, broker)
+    async with Running(linked.run):
+        await furnish(hub)
+        await eventually(lambda: linked.settled, "the hub")
+        linked.say(presence("s1", online=True))
+        linked.say(hello("s1"))
+        await until(lambda: online(hub, "s1"))
+        linked.say(presence("s2", online=True))
+        await until(lambda: online(hub, "s2"))
+        linked.say(presence("s1", online=False))
+        await eventually(lambda: linked.idle, "the late will to be taken")
+        assert (await node(hub)).online
+        linked.say(presence("s2", online=False))
+        await until(lambda: offline(hub))
+        assert await site_state(hub) == "Offline"
+
+
+async def online(hub: Hub, session: str) -> bool:
+    found = await node(hub)
+    return found.online and found.session == session
+
+
+async def offline(hub: Hub) -> bool:
+    return not (await node(hub)).online
+
+
+POISON = {
+    "not JSON": ("hello", b"\xff\xfe"),
+    "not an envelope": ("status", b'{"kind":"status"}'),
+    "empty": ("hello", b""),
+    "half a surrogate": ("presence", b'{"site":"press-01","node":"node-1","online":true,"session":"\\ud800"}'),
+    "of another site": ("presence", b'{"site":"press-02","node":"node-1","online":false}'),
+    "too large": ("presence", b"x" * 20_000),
+    "a batch of nothing": ("up", b"\x93\xa1x\xc0\x90"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(POISON))
+@pytest.mark.invariant("one-bad-message-never-blocks-a-queue")
+@pytest.mark.invariant("every-loss-is-counted")
+async def test_a_message_that_cannot_be_taken_is_counted_and_the_queue_goes_on(
+    name: str, hub: Hub, broker: FakeBroker
+) -> None:
+    channel, payload = POISON[name]
+    linked = Linked(hub, broker)
+    topic = topics.topic(Address(channel, SITE, NODE, stream="p0" if channel == "up" else ""))
+    async with Running(linked.run):
+        await furnish(hub)
+        await eventually(lambda: linked.settled, "the hub")
+        broker.publish(topic, payload)
+        broker.publish(topic, payload)
+        linked.say(hello())
+        await eventually(linked.downs, "the answer to the message behind it")
+        await eventually(lambda: linked.idle, "the bad ones to be acknowledged")
+        (found,) = await problems(hub)
+        assert (found.site, found.node, found.channel) == (SITE, NODE, channel)
+        assert found.count >= 2
+        assert found.reason
+        assert linked.settled == 1, "the connection was lost over it"
+
+
+async def test_what_strangers_say_is_counted_and_believed_by_nobody(hub: Hub, broker: FakeBroker) -> None:
+    linked = Linked(hub, broker)
+    async with Running(linked.run):
+        await furnish(hub)
+        await eventually(lambda: linked.settled, "the hub")
+        linked.say(hello("forged"), STRANGER)
+        linked.say(hello(site="nowhere"))
+        linked.say(hello("theirs", fleet="other"))
+        linked.say(hello("huge", generation=2**62))
+        linked.say(hello("facts", facts={str(number): "x" for number in range(100)}))
+        linked.say(hello("mine"))
+        await until(lambda: online(hub, "mine"))
+        await eventually(lambda: linked.idle, "all to be taken")
+        assert {(each.site, each.reason) for each in await problems(hub)} == {
+            (SITE, "BadSignature"),
+            ("", "UnknownNode"),
+            (SITE, "WrongSite"),
+            (SITE, "BadNumber"),
+            (SITE, "TooLarge"),
+        }
+        assert (await views.list_sites(hub))[0].state != "Conflict"
+
+
+async def test_a_batch_is_stored_acknowledged_and_only_then_let_go(hub: Hub, broker: FakeBroker) -> None:
+    linked = Linked(hub, broker)
+    batch = streams.sealed([streams.group(1)], fleet=FLEET, site=SITE, node=NODE, signer=NODE_KEY)
+    async with Running(linked.run):
+        await furnish(hub)
+        await eventually(lambda: linked.settled, "the hub")
+        for _ in range(3):
+            broker.publish(topics.topic(Address("up", SITE, NODE, stream="p3")), batch)
+        await eventually(lambda: linked.idle, "the batch to be acknowledged")
+        acks = [ack for down in linked.downs() for ack in down.acks]
+        assert {(ack.stream, ack.incarnation, ack.upto) for ack in acks} == {("p3", streams.INCARNATION, 10)}
+        assert [each.value for each in await hub.readings.find(SITE)] == list(range(1, 11))
+        linked.say(hello(streams={"p3": messages.StreamState(streams.INCARNATION, 1, 12, 0)}))
+        await eventually(lambda: any(down.resync for down in linked.downs()), "the answer to a hello")
+        assert [ack.upto for ack in linked.downs()[-1].acks] == [10], "a hello is told what is held"
+
+
+@pytest.mark.invariant("commit-before-ack")
+async def test_what_cannot_be_committed_is_not_acknowledged_and_comes_again(
+    hub: Hub, broker: FakeBroker, clock: FakeClock
+) -> None:
+    linked = Linked(hub, broker)
+    async with Running(linked.run):
+        await furnish(hub)
+        await eventually(lambda: linked.settled, "the hub")
+        pages = await hub.store.read(lambda held: held.execute("PRAGMA page_count").fetchone()[0])
+        await hub.store.read(lambda held: held.execute(f"PRAGMA max_page_count={pages}"))
+        linked.say(hello(facts={f"fact-{number}": "x" * 250 for number in range(60)}))
+        await eventually(lambda: freed(clock, linked), "the link to be given up")
+        assert not linked.idle
+        await hub.store.read(lambda held: held.execute("PRAGMA max_page_count=1000000"))
+        await eventually(lambda: freed(clock, linked, downs=True), "the hello to be answered")
+        await eventually(lambda: linked.idle, "its acknowledgement")
+
+
+def freed(clock: FakeClock, linked: Linked, *, downs: bool = False) -> bool:
+    clock.advance(5.0)
+    return bool(linked.downs()) if downs else any(each.reason == "StoreBusy" for each in linked.states)
+
+
+async def test_a_site_that_does_not_take_what_it_was_told_is_told_again_each_minute(
+    hub: Hub, broker: FakeBroker, clock: FakeClock
+) -> None:
+    linked = Linked(hub, broker)
+    async with Running(linked.run):
+        await furnish(hub)
+        await eventually(linked.held, "the target")
+        await until(lambda: marked(hub))
+        row = await newest(hub)
+        linked.say(hello(held=row))
+        await eventually(linked.downs, "an answer")
+        linked.say(status(None, boot_id="boot-1"))  # now it says that it holds nothing
+        await until(lambda: holds(hub, 0))
+        clock.advance(publisher.REPAIR_EVERY)
+        await eventually(lambda: clock.sleepers >= 2 and len(linked.targets()) >= 1, "the loops to sleep again")
+        clock.advance(publisher.REPAIR_EVERY)
+        await eventually(lambda: len(linked.targets()) > 1, "the target again")
+        linked.say(status(row, sequence=2))
+        await until(lambda: holds(hub, 1))
+        await until(lambda: marked(hub))
+        count = len(linked.targets())
+        for _ in range(3):
+            clock.advance(publisher.REPAIR_EVERY)
+            await never(lambda: len(linked.targets()) > count)
+
+
+async def holds(hub: Hub, generation: int) -> bool:
+    return (await node(hub)).generation == generation
+
+
+async def test_an_old_status_the_broker_kept_replaces_no_newer_one(hub: Hub, broker: FakeBroker) -> None:
+    await furnish(hub)
+    row = await newest(hub)
+    assert row is not None
+
+    def take(held: object, *said: tuple[object, bool]) -> list[bool]:
+        return [heard.take_status(held, each, hub.now(), live=live) for each, live in said]  # type: ignore[arg-type]
+
+    assert await hub.store.write(
+        lambda held: take(
+            held,
+            (status(row, sequence=5), True),
+            (status(None, sequence=4), True),
+            (status(row, sequence=5), True),
+            (status(None, sequence=9, boot_id="boot-2"), True),
+        )
+    ) == [True, False, False, True]
+    await hub.store.write(lambda held: heard.take_hello(held, hello(boot_id="boot-3"), hub.now()))
+    assert await hub.store.write(lambda held: take(held, (status(row, sequence=99), False))) == [False]
+
+
+async def test_a_deleted_site_is_erased_from_the_broker(hub: Hub, broker: FakeBroker) -> None:
+    linked = Linked(hub, broker)
+    async with Running(linked.run):
+        await furnish(hub)
+        await eventually(lambda: linked.held() and beacon(broker), "target and beacon")
+        await apply.delete_site(hub, SITE, author="ann")
+        await eventually(lambda: linked.held() is None and beacon(broker) is None, "an empty broker")
+        linked.say(hello())
+        await eventually(lambda: linked.idle, "its hello to be taken")
+        assert [(each.site, each.reason) for each in await problems(hub)] == [("", "UnknownNode")]
+
+
+async def test_a_target_larger_than_the_broker_carries_is_told_and_holds_up_no_other(hub: Hub) -> None:
+    broker = FakeBroker(7, drop=0.0, max_packet=20_000)
+    linked = Linked(hub, broker)
+    async with Running(linked.run):
+        await add_site(hub)
+        await add_site(hub, "press-02", zone="east")
+        await put(hub, BLUEPRINT, instance(text="x" * 30_000), instance("east", "east"))
+        await eventually(lambda: linked.held("press-02"), "the other site's target")
+        await until(lambda: has_problem(hub, "TooLarge"))
+        assert linked.held() is None
+        await put(hub, instance(text="small"))
+        await eventually(linked.held, "a target that fits")
+
+
+async def has_problem(hub: Hub, reason: str) -> bool:
+    return any(each.reason == reason for each in await problems(hub))
+
+
+async def test_the_hub_is_seen_and_its_will_says_when_it_is_gone(hub: Hub, broker: FakeBroker) -> None:
+    linked = Linked(hub, broker)
+    async with Running(linked.run):
+        await eventually(lambda: linked.settled, "the hub")
+        first = state(broker)
+        assert first.online
+        broker.cut()
+        assert (state(broker).online, state(broker).session) == (False, first.session)
+        broker.heal()
+        await eventually(lambda: state(broker).online, "the hub again")
+        assert state(broker).session != first.session
+    assert not state(broker).online, "it says so itself when it ends"
+
+
+async def test_beacons_are_refreshed_before_they_expire(hub: Hub, broker: FakeBroker, clock: FakeClock) -> None:
+    linked = Linked(hub, broker)
+    async with Running(linked.run):
+        await furnish(hub)
+        first = await eventually(lambda: beacon(broker), "a beacon")
+        await eventually(lambda: clock.sleepers >= 2, "the loops to sleep")
+        clock.advance(publisher.BEACON_LIFE / 3)
+        second = await eventually(
+            lambda: (now := beacon(broker)) and now.issued_at > first.issued_at and now, "another"
+        )
+        assert second.expires_at > first.expires_at
+        assert first.expires_at > second.issued_at
+
+
+async def test_nodes_are_taken_for_offline_when_the_broker_has_lost_what_it_knew(hub: Hub, broker: FakeBroker) -> None:
+    linked = Linked(hub, broker)
+    async with Running(linked.run):
+        await furnish(hub)
+        await eventually(lambda: linked.settled, "the hub")
+        linked.say(hello())
+        await until(lambda: online(hub, "s1"))
+        broker.forget()
+        await until(lambda: offline(hub))
+        linked.say(status(None, sequence=3))
+        await until(lambda: online(hub, "s1"))

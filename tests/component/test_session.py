@@ -1,0 +1,369 @@
+"""One node's link: against a broker that does its worst, and a hub that says anything."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from holdfast_edge.link.identity import Identity
+from holdfast_edge.link.inbox import Inbox
+from holdfast_edge.link.session import HELLO_EVERY, Session
+from holdfast_edge.store import copies
+from holdfast_edge.store.board import Board
+from holdfast_edge.store.edge import open_edge
+from holdfast_edge.store.outbox import Outbox
+from holdfast_edge.store.outbox_state import Quotas
+from holdfast_edge.store.targets import Targets
+from holdfast_protocol.errors import TransientError
+from holdfast_protocol.runtime.link import LinkState, run_link
+from holdfast_protocol.runtime.mqtt import Connection, Delivery, Options, Subscription
+from holdfast_protocol.wire import envelope, messages, strict, target, topics
+from holdfast_protocol.wire.batch import Stamp
+from holdfast_protocol.wire.messages import Down, Hello, HubState, Presence, Record, Resync, Status, StreamAck
+from holdfast_protocol.wire.names import NodeName
+from holdfast_protocol.wire.topics import Address
+from support.broker import FakeBroker
+from support.builders import FLEET, HUB, NODE, SITE, STRANGER, a_target, file_body
+from support.clock import FakeClock, Running, eventually, never
+from support.site import TRUST
+
+pytestmark = pytest.mark.anyio
+
+ME = NodeName("node-1")
+CLIENT = topics.client_id(SITE, ME)
+
+
+def at(channel: str) -> str:
+    return topics.topic(Address(channel, SITE, ME))
+
+
+def sealed(generation: int = 1, *bodies: Any, signer: envelope.Signer = HUB) -> bytes:
+    return target.seal(a_target(*bodies, generation=generation), [signer])
+
+
+class Node:
+    """A node's link and its stores; the hub is the test."""
+
+    def __init__(self, folder: Path, broker: FakeBroker) -> None:
+        self.broker = broker
+        self.clock = FakeClock()
+        self.database = open_edge(folder).database
+        self.targets = Targets(self.database, folder, TRUST)
+        self.board = Board()
+        self.outbox = Outbox.open(
+            folder, quotas=Quotas(ballast=0), stamp=lambda: Stamp("boot", 1, int(self.clock.wall() * 1000))
+        )
+        self.wakes = 0
+        self.states: list[LinkState] = []
+        self.connections: list[Any] = []
+        self.at_acknowledge: Callable[[Delivery], None] = lambda delivery: None
+        self.session = Session(
+            Identity(FLEET, SITE, ME, NODE),
+            TRUST,
+            Options(client_id=""),
+            self.targets,
+            self.board,
+            self.outbox,
+            Inbox(self.targets, self.clock, wake=self._wake),
+            self.clock,
+            boot_id="boot",
+            agent="0.0.0",
+            facts={"arch": "riscv64"},
+            wake=self._wake,
+            jitter=lambda: 0.5,
+        )
+
+    def _wake(self) -> None:
+        self.wakes += 1
+
+    def dial(self, options: Options) -> Connection:
+        connection = self.broker.dial(options)
+        acknowledge = connection.acknowledge
+
+        def spied(delivery: Delivery) -> None:
+            self.at_acknowledge(delivery)
+            acknowledge(delivery)
+
+        connection.acknowledge = spied  # type: ignore[method-assign]
+        self.connections.append(connection)
+        return connection
+
+    async def run(self) -> None:
+        await run_link(
+            self.dial,
+            self.session.options,
+            self.session.run,
+            self.clock,
+            on_state=self.states.append,
+            chance=lambda: 0.9,
+        )
+
+    async def pump(self) -> None:
+        """Time passes by itself: for tests in which links are lost at random."""
+        while True:
+            self.clock.advance(1.0)
+            await anyio.sleep(0.002)
+
+    def said(self, channel: str) -> list[bytes]:
+        return [
+            each.payload for each in self.broker.published if each.topic == at(channel) and each.client_id == CLIENT
+        ]
+
+    def hellos(self) -> list[Hello]:
+        return [messages.open_message(each, Hello, {NODE.keyid: NODE.public}) for each in self.said("hello")]
+
+    def presences(self) -> list[Presence]:
+        return [messages.decode_presence(each) for each in self.said("presence")]
+
+    async def hello(self, count: int = 1) -> Hello:
+        await eventually(lambda: len(self.hellos()) >= count, f"hello {count}")
+        return self.hellos()[-1]
+
+    def tell(self, *, signer: envelope.Signer = HUB, node: NodeName = ME, **fields: Any) -> None:
+        down = Down(FLEET, SITE, node, 1_790_000_000_000, **fields)
+        self.broker.publish(at("dn"), messages.seal(down, signer))
+
+    async def heard_everything(self) -> None:
+        await eventually(lambda: self.broker.waiting(CLIENT) == 0, "everything to be acknowledged")
+
+    @property
+    def generation(self) -> int:
+        return self.targets.current.generation if self.targets.current else 0
+
+
+@asynccontextmanager
+async def linked(folder: Path, *, seed: int = 0, duplicate: float = 0.0, drop: float = 0.0) -> AsyncIterator[Node]:
+    node = Node(folder, FakeBroker(seed, duplicate=duplicate, drop=drop))
+    try:
+        async with Running(node.run):
+            yield node
+    finally:
+        node.outbox.close()
+        node.database.close()
+
+
+async def test_on_every_connect_it_subscribes_asks_for_the_retained_and_says_who_and_what_it_is(tmp_path: Path) -> None:
+    async with linked(tmp_path) as node:
+        first = await node.hello()
+        filters = node.broker.snapshot().sessions[CLIENT].filters
+        assert filters == {at(name): Subscription(at(name), 1, 0) for name in ("target", "beacon", "dn", "hub")}
+        birth = node.presences()[0]
+        assert (birth.online, birth.boot_id, birth.agent) == (True, "boot", "0.0.0")
+        assert (first.session, first.generation, first.facts) == (birth.session, 0, {"arch": "riscv64"})
+        assert set(first.streams) == {"p0", "p1", "p2", "p3"}
+        node.broker.forget()
+        node.clock.advance(400)
+        second = await node.hello(2)
+        assert second.session != first.session
+        assert second.nonce != first.nonce
+        assert set(node.broker.snapshot().sessions[CLIENT].filters) == set(filters)
+    assert [each.online for each in node.presences()] == [True, False, True, False]  # born, lost, born, gone in order
+
+
+@pytest.mark.invariant("commit-before-ack")
+async def test_a_target_is_on_disk_before_it_is_acknowledged(tmp_path: Path) -> None:
+    async with linked(tmp_path) as node:
+        kept: list[tuple[int, bool]] = []
+
+        def look(delivery: Delivery) -> None:
+            if delivery.topic == at("target"):
+                with node.database.reading() as connection:
+                    rows = connection.execute("SELECT generation FROM targets").fetchall()
+                kept.append((rows[-1][0], (tmp_path / copies.TARGET).read_bytes() == delivery.payload))
+
+        node.at_acknowledge = look
+        await node.hello()
+        node.broker.publish(at("target"), sealed(3), retain=True)
+        await node.heard_everything()
+        await eventually(lambda: kept)
+    assert kept == [(3, True)]
+    assert node.wakes > 0
+
+
+@pytest.mark.invariant("commit-before-ack")
+async def test_what_cannot_be_stored_is_not_acknowledged_and_taken_after_the_next_connect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with linked(tmp_path) as node:
+        await node.hello()
+
+        def full(path: Path, data: bytes) -> None:
+            raise TransientError("full", reason="DiskFull")
+
+        monkeypatch.setattr(copies, "write", full)
+        acknowledged: list[Delivery] = []
+        node.at_acknowledge = acknowledged.append
+        node.broker.publish(at("target"), sealed(3))
+        await eventually(lambda: node.states[-1].reason == "NotStored")
+        assert acknowledged == []
+        monkeypatch.undo()
+        node.clock.advance(400)
+        await eventually(lambda: acknowledged)
+        assert node.generation == 3
+
+
+async def test_it_is_given_the_retained_target_again_after_the_broker_forgot_the_session(tmp_path: Path) -> None:
+    async with linked(tmp_path) as node:
+        await node.hello()
+        node.broker.forget()
+        node.broker.publish(at("target"), sealed(2), retain=True)
+        node.clock.advance(400)
+        await eventually(lambda: node.generation == 2)
+
+
+@pytest.mark.invariant("hub-silence-changes-nothing")
+async def test_an_empty_retained_target_means_nothing(tmp_path: Path) -> None:
+    async with linked(tmp_path) as node:
+        await node.hello()
+        node.broker.publish(at("target"), sealed(2), retain=True)
+        await eventually(lambda: node.generation == 2)
+        node.broker.publish(at("target"), b"", retain=True)
+        await node.heard_everything()
+        assert (node.generation, node.targets.problems()) == (2, ())
+
+
+NOT_OURS = messages.seal(HubState(FLEET, True, 1, 0, "s"), STRANGER)
+
+
+@pytest.mark.invariant("one-bad-message-never-blocks-a-queue")
+@pytest.mark.parametrize("garbage", [b"", b"{}", b"\xff", b"[" * 40, b"x" * 300_000, NOT_OURS], ids=range(6))
+async def test_garbage_on_any_topic_is_acknowledged_and_what_follows_is_heard(tmp_path: Path, garbage: bytes) -> None:
+    async with linked(tmp_path) as node:
+        hello = await node.hello()
+        for name in ("target", "beacon", "dn", "hub"):
+            node.broker.publish(at(name), garbage)
+        await node.heard_everything()
+        node.broker.publish(at("target"), sealed(2))
+        node.tell(resync=Resync(hello.nonce))
+        await eventually(lambda: node.generation == 2 and node.states[-1].doing == "settled")
+        assert len(node.connections) == 1
+
+
+async def test_the_link_is_settled_by_the_answer_to_this_connections_hello_and_no_other(tmp_path: Path) -> None:
+    async with linked(tmp_path) as node:
+        hello = await node.hello()
+        node.tell(resync=Resync("an older nonce", conflict=True))
+        node.tell(resync=Resync(hello.nonce), signer=STRANGER)
+        node.tell(resync=Resync(hello.nonce), node=NodeName("node-2"))
+        await node.heard_everything()
+        assert node.states[-1].doing == "connected"
+        assert "hub" not in node.board.notes
+        node.tell(resync=Resync(hello.nonce))
+        await eventually(lambda: node.states[-1].doing == "settled")
+
+
+async def test_a_hub_that_disagrees_is_a_problem_until_it_agrees(tmp_path: Path) -> None:
+    async with linked(tmp_path) as node:
+        node.broker.publish(at("target"), sealed(5), retain=True)
+        hello = await node.hello()
+        await eventually(lambda: node.generation == 5)
+        held = node.targets.current
+        assert held is not None
+        for resync, problem in (
+            (Resync(hello.nonce, 1, 4, "x"), "somebody must decide"),
+            (Resync(hello.nonce, 1, 5, held.digest), ""),
+            (Resync(hello.nonce, 1, 5, held.digest, conflict=True), "somebody must decide"),
+            (Resync(hello.nonce, 1, 5, "x"), "different targets"),
+            (Resync(hello.nonce, 1, 6, "newer: on its way"), ""),
+        ):
+            node.tell(resync=resync)
+            await node.heard_everything()
+            await eventually(lambda problem=problem: problem in node.board.notes.get("hub", ""))  # type: ignore[misc]
+            assert bool(problem) == ("hub" in node.board.notes)
+
+
+async def test_a_beacon_without_its_target_is_a_problem_until_the_target_comes(tmp_path: Path) -> None:
+    async with linked(tmp_path) as node:
+        await node.hello()
+        beacon = target.Beacon(FLEET, SITE, 1, 9, "d", 0, 1)
+        node.broker.publish(at("beacon"), envelope.seal(target.BEACON, strict.encode(beacon), [HUB]), retain=True)
+        await eventually(lambda: "(1, 9) was announced" in node.board.notes.get("beacon", ""))
+        node.broker.publish(at("target"), sealed(9), retain=True)
+        await eventually(lambda: not node.board.notes)
+
+
+async def test_hello_is_said_again_every_quarter_of_an_hour_and_when_a_hub_comes_back(tmp_path: Path) -> None:
+    async with linked(tmp_path) as node:
+        await node.hello()
+        node.broker.publish(at("hub"), messages.seal(HubState(FLEET, True, 1, 0, "first"), HUB), retain=True)
+        await node.heard_everything()
+        await never(lambda: len(node.hellos()) > 1)
+        node.broker.publish(at("hub"), messages.seal(HubState(FLEET, False, 1, 0, "first"), HUB), retain=True)
+        node.broker.publish(at("hub"), messages.seal(HubState(FLEET, True, 1, 0, "second"), HUB), retain=True)
+        await node.heard_everything()
+        await eventually(lambda: node.clock.sleepers >= 2)
+        node.clock.advance(5)
+        await node.hello(2)
+        node.clock.advance(HELLO_EVERY)
+        await node.hello(3)
+
+
+async def test_the_status_is_published_when_it_is_new_and_at_every_connect(tmp_path: Path) -> None:
+    def status(sequence: int) -> Status:
+        return Status(FLEET, SITE, ME, "boot", sequence, 0, "Converged")
+
+    def published() -> list[int]:
+        return [messages.open_message(each, Status, {NODE.keyid: NODE.public}).sequence for each in node.said("status")]
+
+    async with linked(tmp_path) as node:
+        await node.hello()
+        node.board.put(status(1))
+        await eventually(lambda: published() == [1])
+        node.board.put(status(1))
+        await never(lambda: published() != [1])
+        node.board.put(status(2))
+        await eventually(lambda: published() == [1, 2])
+        node.broker.drop()
+        node.clock.advance(400)
+        await eventually(lambda: published() == [1, 2, 2])
+        assert at("status") in node.broker.retained
+
+
+async def test_an_acknowledgement_from_the_hub_empties_the_outbox_and_a_forged_one_does_not(tmp_path: Path) -> None:
+    async with linked(tmp_path) as node:
+        await node.hello()
+        await node.outbox.append_records("p0", [Record("Event", 0, {"n": 1})])
+        state = node.outbox.states()["p0"]
+        ack = StreamAck("p0", state.incarnation, state.high)
+        node.tell(acks=(ack,), signer=STRANGER)
+        await node.heard_everything()
+        assert node.outbox.depth()["p0"].rows == 1
+        node.tell(acks=(ack,))
+        await eventually(lambda: node.outbox.depth()["p0"].rows == 0)
+
+
+async def test_a_broker_too_small_for_our_messages_is_not_used(tmp_path: Path) -> None:
+    node = Node(tmp_path, FakeBroker(duplicate=0, drop=0, max_packet=1000))
+    async with Running(node.run):
+        await eventually(lambda: node.states and node.states[-1].reason == "Refused")
+    assert node.broker.published == []
+    node.outbox.close()
+    node.database.close()
+
+
+@pytest.mark.invariant("target-never-goes-back")
+@pytest.mark.parametrize("seed", range(6))
+async def test_through_the_nastiest_broker_the_newest_target_arrives_and_none_goes_back(
+    tmp_path: Path, seed: int
+) -> None:
+    async with linked(tmp_path, seed=seed, duplicate=0.3, drop=0.05) as node, Running(node.pump):
+        held = [0]
+        old = node.broker.snapshot()
+        for generation in range(1, 16):
+            node.broker.publish(at("target"), sealed(generation, file_body(content=str(generation))), retain=True)
+            if generation % 5 == 0:
+                node.broker.forget()
+            if generation == 8:
+                old = node.broker.snapshot()
+            for _ in range(4):
+                await anyio.sleep(0.001)
+                held.append(node.generation)
+        node.broker.restore(old)  # and it remembers generation 8
+        node.broker.publish(at("target"), sealed(16), retain=True)
+        await eventually(lambda: node.generation == 16)
+        held.append(node.generation)
+        await never(lambda: node.generation != 16)
+    assert held == sorted(held)
