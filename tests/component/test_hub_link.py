@@ -153,7 +153,8 @@ async def test_a_wiped_broker_is_given_everything_again(hub: Hub, broker: FakeBr
     async with Running(linked.run):
         await furnish(hub)
         await add_site(hub, "press-02")
-        before = await eventually(lambda: linked.held("press-02") and linked.held(), "the targets")
+        await put(hub, instance(text="for both"))
+        before = await eventually(lambda: generation(linked) == 2 and linked.held("press-02") and linked.held(), "both")
         broker.forget()
         assert linked.held() is None
         assert await eventually(linked.held, "the target again") == before
@@ -185,6 +186,7 @@ async def test_a_broker_that_comes_back_with_an_old_state_is_put_right_at_the_si
         old = broker.snapshot()
         await put(hub, instance(text="new"))
         await eventually(lambda: generation(linked) == 2, "the second target")
+        await until(lambda: marked(hub))
         broker.restore(old)
         await eventually(lambda: linked.settled == 2, "the hub to be back")
         assert generation(linked) == 1
@@ -506,6 +508,7 @@ async def test_nodes_are_taken_for_offline_when_the_broker_has_lost_what_it_knew
         linked.say(hello())
         await until(lambda: online(hub, "s1"))
         broker.forget()
-        await until(lambda: offline(hub))
+        await eventually(lambda: linked.settled == 2, "the hub to be back")
+        assert await offline(hub)
         linked.say(status(None, sequence=3))
         await until(lambda: online(hub, "s1"))

@@ -21,7 +21,7 @@ from holdfast_protocol.errors import TransientError
 from holdfast_protocol.runtime.link import LinkState, run_link
 from holdfast_protocol.runtime.mqtt import Connection, Delivery, Options, Subscription
 from holdfast_protocol.wire import envelope, messages, strict, target, topics
-from holdfast_protocol.wire.batch import Stamp
+from holdfast_protocol.wire.batch import Stamp, open_batch
 from holdfast_protocol.wire.messages import Down, Hello, HubState, Presence, Record, Resync, Status, StreamAck
 from holdfast_protocol.wire.names import NodeName
 from holdfast_protocol.wire.topics import Address
@@ -126,6 +126,11 @@ class Node:
         down = Down(FLEET, SITE, node, 1_790_000_000_000, **fields)
         self.broker.publish(at("dn"), messages.seal(down, signer))
 
+    async def reconnects(self) -> None:
+        """Let the time pass that a lost link waits."""
+        await eventually(lambda: self.states[-1].doing == "waiting")
+        self.clock.advance(400)
+
     async def heard_everything(self) -> None:
         await eventually(lambda: self.broker.waiting(CLIENT) == 0, "everything to be acknowledged")
 
@@ -155,7 +160,7 @@ async def test_on_every_connect_it_subscribes_asks_for_the_retained_and_says_who
         assert (first.session, first.generation, first.facts) == (birth.session, 0, {"arch": "riscv64"})
         assert set(first.streams) == {"p0", "p1", "p2", "p3"}
         node.broker.forget()
-        node.clock.advance(400)
+        await node.reconnects()
         second = await node.hello(2)
         assert second.session != first.session
         assert second.nonce != first.nonce
@@ -200,7 +205,7 @@ async def test_what_cannot_be_stored_is_not_acknowledged_and_taken_after_the_nex
         await eventually(lambda: node.states[-1].reason == "NotStored")
         assert acknowledged == []
         monkeypatch.undo()
-        node.clock.advance(400)
+        await node.reconnects()
         await eventually(lambda: acknowledged)
         assert node.generation == 3
 
@@ -210,7 +215,7 @@ async def test_it_is_given_the_retained_target_again_after_the_broker_forgot_the
         await node.hello()
         node.broker.forget()
         node.broker.publish(at("target"), sealed(2), retain=True)
-        node.clock.advance(400)
+        await node.reconnects()
         await eventually(lambda: node.generation == 2)
 
 
@@ -317,7 +322,7 @@ async def test_the_status_is_published_when_it_is_new_and_at_every_connect(tmp_p
         node.board.put(status(2))
         await eventually(lambda: published() == [1, 2])
         node.broker.drop()
-        node.clock.advance(400)
+        await node.reconnects()
         await eventually(lambda: published() == [1, 2, 2])
         assert at("status") in node.broker.retained
 
@@ -326,8 +331,11 @@ async def test_an_acknowledgement_from_the_hub_empties_the_outbox_and_a_forged_o
     async with linked(tmp_path) as node:
         await node.hello()
         await node.outbox.append_records("p0", [Record("Event", 0, {"n": 1})])
-        state = node.outbox.states()["p0"]
-        ack = StreamAck("p0", state.incarnation, state.high)
+        up = topics.topic(Address("up", SITE, ME, stream="p0"))
+        await eventually(lambda: [each for each in node.broker.published if each.topic == up])
+        sent = next(each.payload for each in node.broker.published if each.topic == up)
+        group = open_batch(sent, {NODE.keyid: NODE.public})
+        ack = StreamAck("p0", group.incarnation, group.last, chain=group.after.hex())
         node.tell(acks=(ack,), signer=STRANGER)
         await node.heard_everything()
         assert node.outbox.depth()["p0"].rows == 1

@@ -129,6 +129,8 @@ class OutboxModel(RuleBasedStateMachine):
         pages = self.pages(stream)
         if not pages:
             return
+        if stream == "p1":
+            self.append_states(["a", "b", "c"] * 2, 0)
         ack = self.ack(pages[0], stream, fork=True)
         if not agreed:
             ack = self.ack(pages[0], stream, fork=True, upto=0, chain="")

@@ -41,7 +41,7 @@ changes = st.one_of(
 
 
 @given(st.lists(changes, max_size=12))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_the_index_agrees_with_brute_force(steps: list[tuple[Any, ...]]) -> None:
     index = PlacementIndex()
     held: dict[str, SiteView] = {}

@@ -119,6 +119,13 @@ def test_command_replaces_the_entrypoint_and_args_the_command_of_the_image() -> 
     assert "Cmd" not in plain
 
 
+@pytest.mark.invariant("no-shell-strings")
+def test_what_would_mean_something_to_a_shell_stays_one_argument() -> None:
+    nasty = ["a; reboot", "$(reboot)", "`reboot` && x | y > z", "--", "new\nline", "'\"\\"]
+    made = config(body({"command": nasty, "args": nasty, "livenessProbe": {"exec": {"command": nasty}}}))
+    assert made["Entrypoint"] == made["Cmd"] == nasty
+
+
 def test_variables_come_in_order_and_the_later_wins() -> None:
     made = config(
         body(

@@ -22,6 +22,12 @@ MAX_SOURCE: Final = 16 * 1024  # characters of one expression
 _EXTENSIONS: Final = ("two-var-comprehensions", "lists", "strings", "optional", "bindings", "encoders")
 _ANY: Final = ("string", "int", "uint", "double", "bool", "bytes", "null", "list", "map")
 _ERROR: Final = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): ((?:.|\n(?! \||ERROR:))*)")
+_RANGE: Final = re.compile(
+    r"""[bB]?[rR][bB]?(?:\"{3}.*?\"{3}|'{3}.*?'{3}|"[^"\n]*"|'[^'\n]*')"""
+    r"""|[bB]?(?:\"{3}(?:\\.|.)*?\"{3}|'{3}(?:\\.|.)*?'{3}|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')"""
+    r"""|//[^\n]*|(?P<range>\blists\s*\.\s*range\b)""",
+    re.DOTALL,
+)
 _ABSENT: Final = ("NOT_FOUND:", "UNKNOWN: Index error", "UNKNOWN: No value with name")
 _TYPES: Final = {
     "string": cel.Type.STRING,
@@ -97,7 +103,7 @@ class Environment:
         typed = {name: _declared(name, schema) for name, schema in schemas.items()}
         self._checking = cel.NewEnv(pool, config=_config(), variables={**open_names, **typed}, functions=_functions())
         self._running = cel.NewEnv(
-            config=_config(), variables=dict.fromkeys(self.names, cel.Type.DYN), functions=_functions()
+            config=_config(), variables=dict.fromkeys(self.names, cel.Type.DYN), functions=_functions(running=True)
         )
 
     def compile(self, source: str) -> Expression:
@@ -109,10 +115,12 @@ class Environment:
         try:
             checked = self._checking.compile(source)
             optional = _type_name(checked.return_type()).startswith("optional_type(")
-            runnable = self._running.compile(f"[?({source}\n)]" if optional else source)
+            runnable = self._running.compile(_bounded(f"[?({source}\n)]" if optional else source))
         except RuntimeError as error:
             raise self._compile_error(source, str(error)) from None
         expression = Expression(source, checked, runnable)
+        if "lists.range" in expression.uses.calls and "lists.range" in cel_ast.uses(runnable.serialize()).calls:
+            raise ExpressionError("lists.range is written plainly: lists.range(n)")
         if "cel.@mapInsert" in expression.uses.calls:
             raise ExpressionError("transformMap and transformMapEntry are not available here")
         if expression.uses.loose_optionals and not expression.uses.calls.isdisjoint(_TAKING_MAPS):
@@ -155,8 +163,14 @@ def _config() -> Any:
 
 
 @cache
-def _functions() -> list[Any]:
-    return [_declaration(each) for each in functions.FUNCTIONS]
+def _functions(*, running: bool = False) -> list[Any]:
+    more = (functions.BOUNDED_RANGE,) if running else ()
+    return [_declaration(each) for each in (*functions.FUNCTIONS, *more)]
+
+
+def _bounded(source: str) -> str:
+    """Return a source that calls our range and not the library's; texts and comments stay as they are."""
+    return _RANGE.sub(lambda found: functions.BOUNDED_RANGE.name if found["range"] else found[0], source)
 
 
 def _declaration(function: functions.Function) -> Any:
@@ -209,7 +223,7 @@ def _type_name(kind: Any) -> str:
 
 
 def _explained(message: str) -> tuple[str]:
-    text = re.sub(r"undeclared reference to '([^']*)'.*", r"unknown name '\1'", message)
+    text = re.sub(r"undeclared reference to '([^'.]*).*", r"unknown name '\1'", message)
     text = re.sub(r"undefined field '([^']*)'.*", r"unknown field '\1'", text)
     return (re.sub(r"'blueprint\.[^']*'|blueprint\.[\w.]*", "object", text),)
 

@@ -63,14 +63,19 @@ class Document(msgspec.Struct, frozen=True):
         return above.keys.get(str(path[-1]), self.place(path)) if path else self.place()
 
     def place_in(self, path: Path, offset: int) -> tuple[int, int]:
-        """Return where character `offset` of the text at `path` stands: its line in a `|` block, else the value."""
+        """Return where character `offset` of the text at `path` stands; column 0 inside a `|` block.
+
+        After an escape in double quotes the column is as many characters early as the escape is longer.
+        """
         found = self._walk(path)
         text: Any = self.value
         for step in path:
             text = text[step]
-        if not found.literal:
+        if found.style == "|":
+            return (found.line + 1 + str(text).count("\n", 0, offset), 0)
+        if found.style == ">" or "\n" in str(text):
             return (found.line, found.column)
-        return (found.line + 1 + str(text).count("\n", 0, offset), 0)
+        return (found.line, found.column + offset + len(found.style))
 
     def problem(self, path: Path, message: str, *, hint: str = "", at_key: bool = False) -> Problem:
         line, column = self.key_place(path) if at_key else self.place(path)

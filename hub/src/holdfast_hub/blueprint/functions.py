@@ -17,6 +17,7 @@ from holdfast_protocol.wire import strict
 Kind = Literal["string", "int", "uint", "double", "bool", "bytes", "null", "list", "map", "any", "dyn"]
 
 MAX_RANDOM: Final = 1024
+MAX_RANGE: Final = 10_000  # as many steps as one evaluation may take
 _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -124,6 +125,12 @@ def _doubles(value: Any) -> Any:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _bounded_range(length: int) -> list[int]:
+    if length > MAX_RANGE:
+        raise ValueError(f"lists.range: {length} is more than {MAX_RANGE}")
+    return list(range(length))
+
+
 def _merge(left: dict[Any, Any], right: dict[Any, Any]) -> dict[Any, Any]:
     return {**left, **right}
 
@@ -171,3 +178,5 @@ FUNCTIONS: Final = (
     Function("lists.insertAtIndex", ("list", "int", "any"), "list", _insert_at),
     Function("lists.removeAtIndex", ("list", "int"), "list", _remove_at),
 )
+# The library's own lists.range takes any number and the memory for it: run time uses this instead, under its own name.
+BOUNDED_RANGE: Final = Function("lists.boundedRange", ("int",), "list", _bounded_range)

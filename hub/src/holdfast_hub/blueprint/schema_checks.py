@@ -33,7 +33,10 @@ def _check_default(schema: Schema, problems: Problems, path: Path) -> None:
     kept, dropped = pruned(schema["default"], schema)
     for each in dropped:
         problems.add(path, f"the default has a field its type does not know: {path_text(each)}")
-    for violation in violations(defaulted(kept, schema), schema):
+    found = violations(defaulted(kept, schema), schema)
+    if not kept:  # the rest of {} are defaults of fields, judged there
+        found = [each for each in found if each.fault == "Required" and len(each.path) == 1]
+    for violation in found:
         where = path_text(violation.path)
         problems.add(path, f"the default does not fit: {f'{where} ' if where else ''}{violation.message}")
 

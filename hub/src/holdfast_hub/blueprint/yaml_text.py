@@ -37,14 +37,14 @@ _JSON_ESCAPES: Final = re.compile(r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c
 class Place(msgspec.Struct):
     """Where a value stands, from 1; `keys` are the places of a map's keys, `inside` of its values or a list's items.
 
-    `literal` is true for a `|` block, whose lines are the text's lines one below.
+    `style` is a text's: "" plain, a quote, or the mark of a block.
     """
 
     line: int
     column: int
     keys: dict[str, tuple[int, int]] = {}
     inside: "dict[str, Place] | list[Place] | None" = None
-    literal: bool = False
+    style: str = ""
 
 
 class Parsed(msgspec.Struct):
@@ -202,14 +202,16 @@ class _Reader:
     def _take_scalar(self, event: yaml.ScalarEvent) -> None:
         self._refuse_tag(event)
         text, place = event.value, _place(event)
-        place.literal = event.style == "|"
+        place.style = event.style or ""
         plain = event.implicit[0] and event.style in (None, "")
         top = self._stack[-1] if self._stack else None
         if top is not None and isinstance(top.value, dict) and top.key is None:
             self._take_key(top, text, place, plain)
             return
         value: Any = text
-        if len(text) > MAX_VALUE:
+        if "\0" in text:
+            self._refuse(event, "the character NUL is in no text a machine can use")
+        elif len(text) > MAX_VALUE:
             self._refuse(event, f"a value of {len(text)} characters, the limit is {MAX_VALUE}")
             value = ""
         elif plain:

@@ -35,7 +35,7 @@ def up(
     import anyio
 
     from holdfast_hub.service import run_hub
-    from holdfast_hub.settings import Address, Settings, address
+    from holdfast_hub.settings import LISTEN, Address, Settings, address
     from holdfast_protocol.errors import HoldfastError, InputError
     from holdfast_protocol.runtime.tasks import death
 
@@ -54,7 +54,7 @@ def up(
             fleet=fleet,
             socket=Path(client.path).absolute(),
             broker=named("--broker", broker),
-            listen=named("--broker-listen", broker_listen) or Settings.listen,
+            listen=named("--broker-listen", broker_listen) or LISTEN,
             advertise=named("--advertise", advertise),
             http=named("--http", http),
         )

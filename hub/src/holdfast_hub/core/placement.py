@@ -264,7 +264,9 @@ def _hooks(placement: Placement | None) -> list[tuple[Key, str | None]]:
     if best is None:
         return []
     _, key, requirement = best
-    return [(key, value) for value in requirement.values] if requirement.operator == "In" else [(key, None)]
+    if requirement.operator != "In":
+        return [(key, None)]
+    return [(key, value) for value in dict.fromkeys(requirement.values)]
 
 
 def _inverse(requirement: Requirement) -> Requirement:

@@ -24,6 +24,7 @@ class _Parser:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
+        self._judged = 0  # the token an error is about
         self._tokens: list[tuple[str, int]] = []
         at = 0
         while at < len(text) and (found := _TOKEN.match(text, at)) and found.end() > at:
@@ -39,7 +40,8 @@ class _Parser:
             if self._peek() and self._take() != ",":
                 raise self._unexpected("',' or the end")
             if self._tokens[self._at - 1][0] == "," and not self._peek():
-                raise self._unexpected("a key after ','", back=0)
+                self._judged = self._at
+                raise self._unexpected("a key after ','")
         return tuple(found)
 
     def _requirement(self) -> Requirement:
@@ -90,11 +92,12 @@ class _Parser:
 
     def _take(self) -> str:
         token = self._tokens[self._at][0]
+        self._judged = self._at
         self._at = min(self._at + 1, len(self._tokens) - 1)
         return token
 
-    def _unexpected(self, expected: str, back: int = 1) -> InputError:
-        token, at = self._tokens[max(self._at - back, 0)]
+    def _unexpected(self, expected: str) -> InputError:
+        token, at = self._tokens[self._judged]
         return _refused(self._text, f"expected {expected}, found {token!r}" if token else f"expected {expected}", at)
 
 
@@ -138,8 +141,9 @@ def _split(text: str) -> list[tuple[int, str]]:
 
 
 def _unescaped(text: str, value: str, start: int) -> str:
-    if found := re.search(r"^(?:\\[\\,=]|[^\\=])*(\\|=)", value):
-        raise _refused(text, "a value writes \\, = and , as \\\\, \\= and \\,", start + found.start(1))
+    sound = re.match(r"(?:\\[\\,=]|[^\\=])*", value)
+    if sound is not None and sound.end() < len(value):
+        raise _refused(text, "a value writes \\, = and , as \\\\, \\= and \\,", start + sound.end())
     return re.sub(r"\\(.)", r"\1", value)
 
 

@@ -79,38 +79,42 @@ class Session:
     def options(self, host: str, port: int, username: str = "", password: str = "") -> Options:
         """Return how to connect next: with a session token and a will of this attempt."""
         self._session = secrets.token_hex(8)
-        will = Will(_HUB, messages.seal(self._state(online=False), self._identity.signer))
+        will = Will(_HUB, self._sealed_state(online=False))
         return Options(CLIENT_ID, host, port, username=username, password=password, will=will)
 
-    def _state(self, *, online: bool) -> HubState:
-        return HubState(self._identity.fleet, online, self._identity.epoch, self._now(), self._session)
+    def _sealed_state(self, *, online: bool) -> bytes:
+        state = HubState(self._identity.fleet, online, self._identity.epoch, self._now(), self._session)
+        return messages.seal(state, self._identity.signer)
 
     def _now(self) -> int:
         return int(self._clock.wall() * 1000)
 
     async def serve(self, connection: Connection, connected: Connected) -> None:
         """Serve one connection; a handler for `run_link`. Ends by LinkLost or cancellation."""
-        if not connected.session_present:
-            self._publisher.forget_beacons()
-            await self._store.write(self._forgotten)
-        await connection.subscribe(self._subscriptions())
-        await connection.publish(_HUB, messages.seal(self._state(online=True), self._identity.signer), retain=True)
-        settled()
-        arrived_in, arrived = anyio.create_memory_object_stream[Delivery](WAITING)
-        committed_in, committed = anyio.create_memory_object_stream[Batch](AHEAD)
         try:
-            with arrived_in, arrived, committed_in, committed:
-                async with anyio.create_task_group() as group:
-                    group.start_soon(self._run_receive, connection, arrived_in, name="receive")
-                    group.start_soon(self._run_intake, arrived, committed_in, name="intake")
-                    group.start_soon(self._run_answers, connection, committed, name="answers")
-                    group.start_soon(self._publisher.run, connection, connected, name="publisher")
+            if not connected.session_present:
+                self._publisher.forget_beacons()
+                await self._store.write(self._forgotten)
+            await connection.subscribe(self._subscriptions())
+            await connection.publish(_HUB, self._sealed_state(online=True), retain=True)
+            settled()
+            await self._converse(connection, connected)
         except* TransientError as found:
             await self._clock.sleep(BUSY)  # nothing of it was acknowledged: the broker gives it to us again
             raise LinkLost(f"cannot commit: {found.exceptions[0]}", reason="StoreBusy") from found
         finally:
             with anyio.move_on_after(FAREWELL, shield=True):
                 await self._say_farewell(connection)
+
+    async def _converse(self, connection: Connection, connected: Connected) -> None:
+        arrived_in, arrived = anyio.create_memory_object_stream[Delivery](WAITING)
+        committed_in, committed = anyio.create_memory_object_stream[Batch](AHEAD)
+        with arrived_in, arrived, committed_in, committed:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._run_receive, connection, arrived_in, name="receive")
+                group.start_soon(self._run_intake, arrived, committed_in, name="intake")
+                group.start_soon(self._run_answers, connection, committed, name="answers")
+                group.start_soon(self._publisher.run, connection, connected, name="publisher")
 
     def _forgotten(self, connection: sqlite3.Connection) -> None:
         """The broker holds no session of ours: what it retained may be gone as well, and deaths went unheard."""
@@ -128,7 +132,7 @@ class Session:
 
     async def _say_farewell(self, connection: Connection) -> None:
         try:
-            await connection.publish(_HUB, messages.seal(self._state(online=False), self._identity.signer), retain=True)
+            await connection.publish(_HUB, self._sealed_state(online=False), retain=True)
         except LinkLost:
             return  # the broker says it for us: the will
 

@@ -100,13 +100,16 @@ class _Connection:
         if self._socket is not None or self._lost is not None:
             raise MisuseError("a connection is connected once")
         options = self._options
+        where = options.unix or f"{options.host}:{options.port}"
         try:
             with anyio.fail_after(CONNECT_WITHIN):
                 raw = await open_socket(options)
                 self._start(PacketSocket(raw, self._loop, limit=options.max_packet, on_readable=self._readable))
                 await self._settled.wait()
+        except TimeoutError:
+            self._fail(f"{where} does not answer", "Unreachable")
         except (OSError, UnicodeError) as error:
-            self._fail(f"{options.unix or f'{options.host}:{options.port}'}: {error or 'no answer'}", "Unreachable")
+            self._fail(f"{where}: {error}", "Unreachable")
         except BaseException:
             self._fail("connecting was given up", "Closed")
             raise
@@ -279,7 +282,7 @@ class _Connection:
         """
         if self._socket is None or self._lost is not None:
             return
-        if self._answers or (not self._overrun and self._fullness <= 0.5):
+        if (not self._overrun and self._fullness <= 0.5):
             self._socket.resume()
         elif self._overrun or self._fullness >= 1:
             self._socket.pause()

@@ -110,6 +110,7 @@ def test_documents_of_one_file_keep_their_lines_and_their_own_text() -> None:
         "a: " + "x" * (yaml_text.MAX_VALUE + 1),
         "? " + "k" * (yaml_text.MAX_KEY + 1) + "\n: 1",
         "a: \x00",
+        'a: "\\0"',
         "a: \ud800",
         "- " * 100_000,
         "[" * 100_000,

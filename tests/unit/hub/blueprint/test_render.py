@@ -19,7 +19,7 @@ def config(value: str, name: str = "a", resource_id: str = "config") -> str:
   template:
     apiVersion: v1
     kind: ConfigMap
-    metadata: {{name: {name}}}
+    metadata: {{name: "{name}"}}
     data: {{x: {value}}}
 """
 
@@ -67,11 +67,11 @@ def test_a_value_that_is_not_given_is_asked_for_in_the_instance() -> None:
 @pytest.mark.parametrize(
     ("name", "part"),
     [
-        ("'${schema.spec.text}'", "is no name"),
+        ("${schema.spec.text}", "is no name"),
         ("x.${schema.spec.text}", "is no name"),
     ],
 )
-@pytest.mark.parametrize("text", ["../../etc", "A", '"a\\nb"', "a/b", "'; rm -rf /'", '""'])
+@pytest.mark.parametrize("text", ["../../etc", "A", '"a\\nb"', "a/b", "'; rm -rf /'", '"-"'])
 def test_names_made_from_hostile_values_are_refused(name: str, part: str, text: str) -> None:
     definition = a_definition(config("1", name), SCHEMA)
     problems = problems_of(render, definition, an_instance(definition, f"text: {text}"))
@@ -92,7 +92,7 @@ UNIT = """
 """
 
 
-@pytest.mark.parametrize("text", ['"a\\nExecStartPre=/bin/evil"', '"a\\\\"', '"a\\u0085b"', '"a\\rb"', '"a\\0b"'])
+@pytest.mark.parametrize("text", ['"a\\nExecStartPre=/bin/evil"', '"a\\\\"', '"a\\u0085b"', '"a\\rb"'])
 def test_a_value_cannot_add_lines_to_a_unit(text: str) -> None:
     definition = a_definition(UNIT, SCHEMA)
     (problem,) = problems_of(render, definition, an_instance(definition, f"text: {text}"))

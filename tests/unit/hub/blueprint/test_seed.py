@@ -27,7 +27,7 @@ def test_it_is_accepted_and_warns_once_about_its_image_and_where() -> None:
     checked = check_instance(definition.value, document)
     assert definition.warnings == ()
     (warning,) = checked.warnings
-    assert (warning.severity, warning.file, warning.line, warning.path) == ("warning", "both.yaml", 51, "spec.image")
+    assert (warning.severity, warning.file, warning.line, warning.path) == ("warning", "both.yaml", 55, "spec.image")
     assert "variant-A" in warning.message
 
 

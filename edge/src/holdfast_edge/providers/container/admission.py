@@ -280,7 +280,9 @@ def _host_path(path: str, where: str, rules: Rules, findings: Findings) -> None:
         findings.wrong(where, "not an absolute path without '..'")
     elif not any(is_within(path, root) for root in rules.host_paths):
         findings.forbidden(
-            where, f"{path[:200]} is outside the folders this site lets containers see", hint="providers.file_roots"
+            where,
+            f"{path[:200]} is outside the folders this site lets containers see",
+            hint="add the folder to providers.host_paths in the agent's settings",
         )
     elif rules.state and (is_within(path, rules.state) or is_within(rules.state, path)):
         findings.forbidden(where, "holds the agent's own state")  # [inv: agent-is-never-its-own-casualty]
@@ -293,7 +295,7 @@ def is_within(path: str, root: str) -> bool:
 
 
 def _security(context: SecurityContext | PodSecurityContext, path: str, rules: Rules, findings: Findings) -> None:
-    allow = "allow privileged containers in this site's settings"
+    allow = "set providers.privileged in the agent's settings"
     for field, number in (("runAsUser", context.run_as_user), ("runAsGroup", context.run_as_group)):
         if number is not None and not 0 <= number < 2**31:
             findings.wrong(f"{path}.{field}", "0 to 2147483647")

@@ -33,7 +33,7 @@ def container_config(container: Container, variables: dict[str, str], pod: PodSp
         "StopTimeout": pod.termination_grace_period_seconds,
         "HostConfig": _limits(container) | _security(container, pod),
     }
-    if container.command:
+    if container.command:  # lists all the way: [inv: no-shell-strings]
         config["Entrypoint"] = [environment.expanded(text, variables) for text in container.command]
     if container.args:
         config["Cmd"] = [environment.expanded(text, variables) for text in container.args]

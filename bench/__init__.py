@@ -1,0 +1,1 @@
+"""Benchmarks: each is a module with `run() -> list[Figure]`; `scripts/bench NAME` runs one."""
