@@ -146,7 +146,7 @@ async def test_no_more_publishes_are_on_their_way_than_the_broker_granted() -> N
 
     async def serve(stream: anyio.abc.ByteStream) -> None:
         nonlocal most
-        await stream.send(bytes.fromhex("20060000032100030000"[:16]))
+        await stream.send(bytes.fromhex("2006000003210003"))
         pending = b""
         while True:
             with anyio.move_on_after(0.02) as scope:
@@ -226,6 +226,33 @@ async def test_a_broker_that_lives_and_never_answers_is_given_up(monkeypatch: py
         with pytest.raises(LinkLost) as caught, anyio.fail_after(10):
             await connection.publish("t/a", b"x")
         assert caught.value.reason == "Timeout"
+
+
+async def test_what_waits_for_an_answer_or_a_place_is_told_that_the_link_is_lost() -> None:
+    told: list[str] = []
+
+    async def serve(stream: anyio.abc.ByteStream) -> None:
+        await stream.send(bytes.fromhex("2006000003210001"))  # one publish at a time
+        await stream.receive()
+        await eventually(lambda: waiting)
+
+    waiting: list[bool] = []
+    async with wrong_broker(serve) as port, connected(port, "tx") as connection:
+
+        async def asks(name: str, ask: Callable[[], Awaitable[object]]) -> None:
+            with pytest.raises(LinkLost):
+                await ask()
+            told.append(name)
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group:
+                group.start_soon(asks, "answer", lambda: connection.publish("t/a", b"1"))
+                group.start_soon(asks, "place", lambda: connection.publish("t/a", b"2"))
+                group.start_soon(asks, "subscription", lambda: connection.subscribe(ALL))
+                group.start_soon(asks, "delivery", connection.receive)
+                await anyio.wait_all_tasks_blocked()
+                waiting.append(True)
+    assert sorted(told) == ["answer", "delivery", "place", "subscription"]
 
 
 async def test_a_publish_the_broker_refuses_says_so() -> None:

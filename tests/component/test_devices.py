@@ -86,12 +86,13 @@ async def test_nothing_is_acknowledged_while_the_outbox_cannot_commit(tmp_path: 
 
     async with Running(loop):
         await eventually(lambda: fake.subscribed(CLIENT_ID))
-        fake.publish("devices/a/b", b"1")
+        for number in range(10):
+            fake.publish("devices/a/b", b"%d" % number)
         await eventually(lambda: full.tried >= 3)
-        assert fake.waiting(CLIENT_ID) == 1
+        assert fake.waiting(CLIENT_ID) == 10
         full.room = True
         await eventually(lambda: fake.waiting(CLIENT_ID) == 0)
-    assert [reading.value for reading in await stored_readings(outbox)] == [1]
+    assert [reading.value for reading in await stored_readings(outbox)] == list(range(10))
     outbox.close()
 
 

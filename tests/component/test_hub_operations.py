@@ -12,7 +12,7 @@ from holdfast_hub.link.answers import Message
 from holdfast_hub.operations import apply, diff, render, sites, views
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.operations.sites import KitWords, SiteWords
-from holdfast_hub.store import audit
+from holdfast_hub.store import audit, targets
 from holdfast_protocol.errors import ConflictError, InputError, NotFoundError, TransientError
 from support.builders import NODE as NODE_KEY
 from support.builders import SITE
@@ -42,7 +42,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 async def history(hub: Hub) -> list[str]:
     found = await hub.store.read(lambda held: audit.newest(held, 100))
-    return [f"{each.action} {each.subject}" for each in found]
+    return [each.action for each in found]
 
 
 async def everything(hub: Hub) -> list[Any]:
@@ -323,13 +323,11 @@ async def test_every_change_leaves_one_audit_event_and_reading_leaves_none(hub: 
     await diff.diff(hub, files(instance(text="x")), author="ann")
     await render.render(hub, [])
     await apply.delete_instance(hub, "west", author="ann")
-    assert (await history(hub))[::-1] == [
-        f"add Site/{SITE}",
-        "apply ",
-        f"describe Site/{SITE}",
-        f"kit Site/{SITE}",
-        "delete Greeting/west",
-    ]
+    assert (await history(hub))[::-1] == ["add", "apply", "describe", "kit", "delete"]
+    assert [each.action for each in (await views.show_site(hub, SITE))["history"]] == ["kit", "describe", "add"]
+    (applied,) = (await views.show_blueprint(hub, "greeting"))["history"]
+    assert (applied.actor, applied.detail["sites"]) == ("ann", 1)
+    assert applied.detail["documents"] == ["created Blueprint/greeting", "created Greeting/west"]
 
 
 async def test_a_diff_groups_sites_that_would_see_the_same(hub: Hub) -> None:
@@ -458,3 +456,22 @@ async def test_a_disk_that_fills_up_changes_nothing(hub: Hub) -> None:
         await put(hub, instance(text="x" * 30_000))
     assert await everything(hub) == before
     assert (await views.show_instance(hub, "west"))["values"]["text"] == "hello"
+
+
+async def test_old_targets_go_and_with_them_contents_nobody_refers_to(hub: Hub) -> None:
+    await add_site(hub)
+    await put(hub, BLUEPRINT)
+    for number in range(targets.KEPT + 5):
+        await put(hub, instance(text=f"number-{number}"))
+    count = "SELECT count(*), (SELECT count(*) FROM contents) FROM targets"
+    assert await hub.store.read(lambda held: held.execute(count).fetchone()) == (targets.KEPT, targets.KEPT)
+    row = await newest(hub)
+    assert row is not None
+    assert row.generation == targets.KEPT + 5
+
+
+async def test_two_kinds_with_an_instance_of_one_name_eject_into_two_folders(hub: Hub) -> None:
+    other = BLUEPRINT.replace("greeting", "parting").replace("Greeting", "Parting")
+    await put(hub, BLUEPRINT, other, instance(), instance(kind="Parting", path="/etc/bye"))
+    ejected = await render.eject(hub, [])
+    assert {path.split("/")[0] for path in ejected.files} == {"west", "Parting.west"}

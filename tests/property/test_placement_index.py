@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from holdfast_protocol.wire.names import SiteName
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast_hub.core.placement import Placement, PlacementIndex, SiteView, matches
 from holdfast_hub.core.selectors import Requirement
+from holdfast_protocol.wire.names import SiteName
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 OWNERS = st.sampled_from(["i", "j", "k"])

@@ -4,12 +4,12 @@ import json
 from typing import Any
 
 import yaml
-from holdfast_protocol.errors import InputError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from holdfast_hub.blueprint import yaml_writer
 from holdfast_hub.blueprint.documents import Document, Path, read_documents
+from holdfast_protocol.errors import InputError, Problem
 
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20)
 SCALARS = st.one_of(
@@ -68,11 +68,12 @@ def _paths(value: Any, path: Path) -> list[Path]:
 def test_any_text_is_read_or_refused_with_places(text: str) -> None:
     try:
         documents = read_documents(text, "f")
+        problems: tuple[Problem, ...] = ()
     except InputError as error:
-        assert all(each.file == "f" for each in error.problems)
-    else:
-        for document in documents:
-            json.dumps(document.value)
+        documents, problems = [], error.problems
+    assert all(each.file == "f" for each in problems)
+    for document in documents:
+        json.dumps(document.value)
 
 
 @given(st.dictionaries(st.sampled_from("abcdef"), VALUES, min_size=1))

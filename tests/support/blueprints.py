@@ -2,12 +2,11 @@
 
 import textwrap
 
-from holdfast_protocol.errors import InputError, Problem
-
 from holdfast_hub.blueprint.definition import Definition, check_blueprint
 from holdfast_hub.blueprint.documents import read_documents
 from holdfast_hub.blueprint.instance import Instance, check_instance
 from holdfast_hub.blueprint.render import Rendered, render
+from holdfast_protocol.errors import InputError, Problem
 
 
 def blueprint_text(resources: str, schema: str = "name: string") -> str:

@@ -303,6 +303,8 @@ class FakeConnection:
         self._check()
         if delivery.qos:
             self._acknowledged.append(delivery.mid)
+            if self._broker.roll(0.5):
+                self._flush(lost=False)
 
     async def close(self) -> None:
         if self._connected and self._lost is None:

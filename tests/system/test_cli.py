@@ -219,6 +219,19 @@ def test_the_document_s_example_works_as_printed_with_and_without_a_hub(hub: Hub
     assert hub.call("delete", "instance", "west-europe", "--yes").status == 0
 
 
+def test_the_document_s_placement_finds_the_site_labelled_with_its_zone(hub: Hub, agent: Agent, applied: None) -> None:
+    files = ["-f", SEED / "quality-system.yaml", "-f", SEED / "west-europe.yaml"]
+    assert hub.call("site", "label", "press-01", "zone=west-europe").status == 0
+    assert hub.call("apply", *files).status == 0
+    wanted = {"Deployment/west-europe", "PubSubTopic/west-europe-topic", "SystemdService/west-europe-driver"}
+    until(lambda: {row["key"] for row in hub.site("press-01")["resources"]} >= wanted, 20, "the resources' reports")
+    shown = {row["key"]: (row["type"], row["message"]) for row in hub.site("press-01")["resources"]}
+    assert {shown[key][0] for key in wanted} == {"Unsupported"}, "this lighter site has no engine and no systemd"
+    assert "PubSubTopic" in shown["PubSubTopic/west-europe-topic"][1]
+    assert hub.call("delete", "instance", "west-europe", "--yes").status == 0
+    assert hub.call("site", "label", "press-01", "zone=west").status == 0
+
+
 def test_doctor_finds_nothing_wrong_here_and_says_what_is_wrong_elsewhere(hub: Hub, applied: None) -> None:
     well = hub.call("doctor", "-o", "json")
     assert well.status == 0, well.out
@@ -233,6 +246,21 @@ def test_a_database_can_be_looked_into_beside_the_hub(hub: Hub, applied: None, t
     done = hub.call("db", "tables", copy)
     assert done.status == 0, done.err
     assert {"sites", "blueprints", "instances", "targets"} <= {row["table"] for row in done.json}
+
+
+@pytest.mark.invariant("one-writer-per-database")
+def test_a_second_hub_or_agent_on_the_same_folder_is_refused(hub: Hub, agent: Agent, tmp_path: Path) -> None:
+    words = ["up", "--data-dir", hub.data, "--fleet", "acme", "--broker-listen", f"127.0.0.1:{mosquitto.free_port()}"]
+    second = subprocess.run(
+        [BIN / "holdfast", "--socket", tmp_path / "s.sock", *words], capture_output=True, text=True, timeout=30
+    )
+    assert second.returncode == 6
+    assert "another hub works in" in second.stderr
+    other = agent.call("run")
+    assert other.status != 0
+    assert "another agent uses" in other.err
+    assert hub.call("get", "sites").status == 0
+    assert agent.call("status").status in (0, 1)
 
 
 def test_deleting_an_instance_takes_away_what_it_made(hub: Hub, agent: Agent, applied: None) -> None:

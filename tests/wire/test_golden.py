@@ -22,11 +22,6 @@ def test_a_golden_message_decodes_and_encodes_to_the_same_bytes(name: str) -> No
     assert AGAIN[name](golden) == golden
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_golden_message_is_what_is_said_today(name: str) -> None:
-    assert samples()[name] == (FOLDER / f"{name}.json").read_bytes()
-
-
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"presence"}))
 def test_no_changed_byte_of_a_payload_passes(name: str) -> None:
     outer = json.loads((FOLDER / f"{name}.json").read_bytes())

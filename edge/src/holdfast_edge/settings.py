@@ -17,6 +17,7 @@ from holdfast_protocol.wire.envelope import Signer, key_id
 from holdfast_protocol.wire.names import fleet_name, node_name, site_name
 
 DEFAULT: Final = Path("/etc/holdfast/edge.toml")
+_LINE: Final = re.compile(r" \(at line (\d+), column (\d+)\)$")
 _PLACE: Final = re.compile(r" - at `\$\.?(.*)`$")
 
 
@@ -97,7 +98,10 @@ def read(path: Path) -> Settings:
     except OSError as error:
         raise InputError([Problem(error.strerror or str(error), file=str(path))]) from None
     except tomllib.TOMLDecodeError as error:
-        raise InputError([Problem(str(error), file=str(path))]) from None
+        place = _LINE.search(str(error))
+        line, column = (int(place[1]), int(place[2])) if place else (0, 0)
+        problem = Problem(_LINE.sub("", str(error)), file=str(path), line=line, column=column)
+        raise InputError([problem]) from None
     except UnicodeDecodeError:
         raise InputError([Problem("not UTF-8", file=str(path))]) from None
     except msgspec.ValidationError as error:

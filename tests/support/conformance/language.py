@@ -77,8 +77,8 @@ def _functions_in(source: str) -> frozenset[str]:
 
 def judge_cel(case: Case, _: dict[str, Any]) -> Verdict:
     """The expected value is written as CEL and compared there, so that int, uint and double stay apart."""
-    features = frozenset(key for key in ("container", "disable_check", "type_env") if key in case)
-    features |= {case["file"], case["kro_env"]} | _functions_in(case["expr"])
+    unusual = [key for key in ("container", "disable_check", "type_env") if key in case]
+    features = frozenset([*unusual, str(case["file"]), str(case["kro_env"])]) | _functions_in(case["expr"])
     bindings = {key: _plain(value) for key, value in case.get("bindings", {}).items()}
     environment = Environment({}, bindings)
     expect = case["expect"]

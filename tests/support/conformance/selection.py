@@ -3,7 +3,7 @@
 from typing import Any
 
 from holdfast_hub.core import labels
-from holdfast_hub.core.affinity import admits, read_affinity
+from holdfast_hub.core.affinity import OPERATORS, admits, read_affinity
 from holdfast_hub.core.placement import SiteView, values_of
 from holdfast_hub.core.selector_text import field_terms_hold, parse_fields, parse_labels
 from holdfast_hub.core.selectors import Flaw, canonical, holds, read_expressions, read_selector, selects
@@ -67,8 +67,7 @@ def _affinity(case: Case) -> Verdict:
 def judge_field_selector(case: Case, _: dict[str, Any]) -> Verdict:
     """Karmada's evaluator takes what its admission and ours refuse (Gt, an empty list): judged by meaning alone."""
     flaws: list[Flaw] = []
-    operators = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
-    requirements = read_expressions(case["matchExpressions"], flaws, (), operators=operators)
+    requirements = read_expressions(case["matchExpressions"], flaws, (), operators=OPERATORS)
     target = case["target"]
     fields = {"zone": tuple(target.get("zones") or ())}
     fields |= {key: (target[key],) for key in ("region", "provider") if target.get(key)}

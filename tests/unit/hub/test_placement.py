@@ -1,8 +1,8 @@
 import msgspec
-from holdfast_protocol.wire.names import SiteName
 
 from holdfast_hub.core.placement import Placement, PlacementIndex, SiteView, explain, matches
 from holdfast_hub.core.selectors import Requirement
+from holdfast_protocol.wire.names import SiteName
 
 
 def site(name: str, zones: tuple[str, ...] = (), **labels: str) -> SiteView:

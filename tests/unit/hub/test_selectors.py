@@ -1,8 +1,8 @@
 import pytest
-from support.blueprints import problems_of
 
 from holdfast_hub.core.selector_text import field_terms_hold, parse_fields, parse_labels
 from holdfast_hub.core.selectors import Flaw, Requirement, canonical, read_selector, selects
+from support.blueprints import problems_of
 
 
 def test_an_absent_selector_is_not_an_empty_one() -> None:

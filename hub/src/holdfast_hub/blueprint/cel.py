@@ -142,7 +142,10 @@ class Environment:
         if line > 0 and column > 0:
             lines = source.splitlines(keepends=True)
             offset = min(sum(map(len, lines[: line - 1])) + column - 1, len(source))
-        return ExpressionError(*_explained(message), offset=offset, hint=self._hint(message))
+        name = re.search(r"undeclared reference to '([^']*)\.", message)
+        if name is not None:
+            offset -= len(name[1])  # the library points at the last dot of a.b.c
+        return ExpressionError(_explained(message), offset=max(offset, -1), hint=self._hint(message))
 
     def _hint(self, message: str) -> str:
         if "undeclared reference" in message:
@@ -150,11 +153,6 @@ class Environment:
         if "'_+_' applied to" in message and "string" in message:
             return "text takes only text: string(x)"
         return ""
-
-
-def rule_environment(schema: Schema) -> Environment:
-    """Return the environment of a validation rule on a value of `schema`: self and oldSelf."""
-    return Environment({"self": schema, "oldSelf": schema})
 
 
 @cache
@@ -222,10 +220,10 @@ def _type_name(kind: Any) -> str:
     return re.sub(r"\b[A-Z]+\b", lambda found: "null_type" if found[0] == "NULL" else found[0].lower(), name)
 
 
-def _explained(message: str) -> tuple[str]:
+def _explained(message: str) -> str:
     text = re.sub(r"undeclared reference to '([^'.]*).*", r"unknown name '\1'", message)
     text = re.sub(r"undefined field '([^']*)'.*", r"unknown field '\1'", text)
-    return (re.sub(r"'blueprint\.[^']*'|blueprint\.[\w.]*", "object", text),)
+    return re.sub(r"'blueprint\.[^']*'|blueprint\.[\w.]*", "object", text)
 
 
 def _runtime_text(text: str) -> str:

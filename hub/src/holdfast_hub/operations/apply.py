@@ -29,8 +29,10 @@ async def apply(hub: Hub, files: Sequence[SourceFile], *, author: str, dry_run: 
 
     def applying() -> tuple[Proposal, Enacted]:
         proposal = proposed(hub, files, author=author)
-        detail = [f"{each.action} {each.kind}/{each.name}" for each in proposal.results if each.action != "unchanged"]
-        note = Note(author, "apply", detail[0].split(" ")[1] if len(detail) == 1 else "", {"documents": detail})
+        changed = [each for each in proposal.results if each.action != "unchanged"]
+        detail = [f"{each.action} {each.kind}/{each.name}" for each in changed]
+        subjects = tuple(f"{each.kind}/{each.name}" for each in changed)
+        note = Note(author, "apply", subjects, {"documents": detail})
         nothing = not proposal.change.blueprints and not proposal.change.instances
         return proposal, hub.enact(proposal.change, note, dry_run=dry_run or nothing)
 
@@ -62,7 +64,7 @@ async def delete_blueprint(hub: Hub, name: str, *, author: str) -> Deleted:
                 resource=f"Blueprint/{name}",
                 hint="delete its instances first",
             )
-        return hub.enact(Change(blueprints={row.name: None}), Note(author, "delete", f"Blueprint/{name}"))
+        return hub.enact(Change(blueprints={row.name: None}), Note(author, "delete", (f"Blueprint/{name}",)))
 
     return await _deleted(hub, deleting, f"Blueprint/{name}")
 
@@ -73,7 +75,7 @@ async def delete_instance(hub: Hub, name: str, *, author: str) -> Deleted:
 
     def deleting() -> Enacted:
         owner = hub.fleet.instance(row.owner).owner
-        return hub.enact(Change(instances={owner: None}), Note(author, "delete", owner))
+        return hub.enact(Change(instances={owner: None}), Note(author, "delete", (owner,)))
 
     return await _deleted(hub, deleting, row.owner)
 
@@ -83,7 +85,7 @@ async def delete_site(hub: Hub, name: str, *, author: str) -> Deleted:
 
     def deleting() -> Enacted:
         row = hub.fleet.site(name).row
-        return hub.enact(Change(sites={row.name: None}), Note(author, "delete", f"Site/{name}"))
+        return hub.enact(Change(sites={row.name: None}), Note(author, "delete", (f"Site/{name}",)))
 
     deleted = await _deleted(hub, deleting, f"Site/{name}")
     hub.keys.forget(SiteName(name))

@@ -42,7 +42,7 @@ async def diff(hub: Hub, files: Sequence[SourceFile], *, author: str) -> Differe
 
     def comparing() -> Difference:
         proposal = proposed(hub, files, author=author)
-        enacted = hub.enact(proposal.change, Note(author, "diff", ""), dry_run=True)
+        enacted = hub.enact(proposal.change, Note(author, "diff", ()), dry_run=True)
         return _difference(hub, proposal, enacted)
 
     return await hub.database.call(comparing)

@@ -32,11 +32,17 @@ class KnownSite(msgspec.Struct, frozen=True):
         fields = {
             **self.facts,
             "name": (row.name,),
-            "zone": row.zones,
-            "region": (row.region,) if row.region else (),
+            "zone": row.zones or self._labelled("zone"),
+            "region": (row.region,) if row.region else self._labelled("region"),
             "provider": (row.provider,) if row.provider else (),
         }
         return SiteView(name=row.name, labels=row.labels, fields=fields)
+
+    def _labelled(self, what: str) -> tuple[str, ...]:
+        """Return what the labels say where the field is empty, by Kubernetes' well-known key or the short one."""
+        labels = self.row.labels
+        value = labels.get(f"topology.kubernetes.io/{what}") or labels.get(what)
+        return (value,) if value else ()
 
 
 class Change(msgspec.Struct, frozen=True):

@@ -38,7 +38,7 @@ class Note(msgspec.Struct, frozen=True):
 
     actor: str
     action: str
-    subject: str
+    subjects: tuple[str, ...]  # Kind/name
     detail: Any = None
 
 
@@ -125,7 +125,7 @@ class Hub:
                     at=self.now(),
                     actor=note.actor,
                     action=note.action,
-                    subject=note.subject,
+                    subjects=note.subjects,
                     detail={"sites": len(moves), **(note.detail or {})},
                 )
         except BaseException:

@@ -81,7 +81,7 @@ async def eject(hub: Hub, files: Sequence[SourceFile], *, blueprint: str = "", a
         if files:
             proposal = proposed(hub, files, author=author)
             warnings = proposal.warnings
-            hub.enact(proposal.change, Note(author, "eject", ""), dry_run=True)
+            hub.enact(proposal.change, Note(author, "eject", ()), dry_run=True)
             for owner, document in proposal.documents.items():
                 definition = proposal.definitions.get(document.kind) or _definition(hub, document.kind)
                 found[owner] = (definition, document)

@@ -41,7 +41,7 @@ async def add_site(hub: Hub, name: str, words: SiteWords, *, author: str) -> Non
         if site in hub.fleet.sites:
             raise ConflictError(f"there is a site {site!r} already", reason="Exists", resource=f"Site/{site}")
         known = KnownSite(_said(SiteRow(site, hub.now()), words), {})
-        return hub.enact(Change(sites={site: known}), Note(author, "add", f"Site/{site}"))
+        return hub.enact(Change(sites={site: known}), Note(author, "add", (f"Site/{site}",)))
 
     hub.tell(await hub.database.call(adding))
 
@@ -54,7 +54,7 @@ async def describe_site(hub: Hub, name: str, words: SiteWords, *, author: str) -
         known = hub.fleet.site(name)
         changed = msgspec.structs.replace(known, row=_said(known.row, words))
         detail = msgspec.to_builtins(words)
-        return hub.enact(Change(sites={known.row.name: changed}), Note(author, "describe", f"Site/{name}", detail))
+        return hub.enact(Change(sites={known.row.name: changed}), Note(author, "describe", (f"Site/{name}",), detail))
 
     hub.tell(await hub.database.call(describing))
 
@@ -123,7 +123,7 @@ async def site_kit(hub: Hub, name: str, words: KitWords, *, author: str) -> dict
         with hub.database.transaction() as connection:
             sites.put_node(connection, site, node, public, hub.now())
             detail = {"node": node, "key": envelope.key_id(public)}
-            audit.add(connection, at=hub.now(), actor=author, action="kit", subject=f"Site/{site}", detail=detail)
+            audit.add(connection, at=hub.now(), actor=author, action="kit", subjects=[f"Site/{site}"], detail=detail)
         return site
 
     site = await hub.database.call(keeping)
@@ -199,7 +199,7 @@ async def adopt_site(hub: Hub, name: str, *, author: str) -> None:
             sites.mark_conflict(connection, site, (0, 0), "")
             detail = {"above": [epoch, generation]}
             event = audit.add(
-                connection, at=hub.now(), actor=author, action="adopt", subject=f"Site/{site}", detail=detail
+                connection, at=hub.now(), actor=author, action="adopt", subjects=[f"Site/{site}"], detail=detail
             )
         return Enacted(Change(), (move,), event)
 
@@ -247,4 +247,4 @@ def _owners(body: bytes) -> set[str]:
 
 def _replaced(hub: Hub, known: KnownSite) -> Enacted:
     site = known.row.name
-    return hub.enact(Change(sites={site: known}), Note("hub", "facts", f"Site/{site}"), facts=frozenset({site}))
+    return hub.enact(Change(sites={site: known}), Note("hub", "facts", (f"Site/{site}",)), facts=frozenset({site}))

@@ -61,6 +61,8 @@ class BatchWriter:
         known = ranges.chain_at(connection, stream, batch.first - 1)
         if known and batch.before and known != batch.before:
             raise Forked
+        if stream.state == "forked" and ranges.undecided(connection, stream, batch.first, batch.last):
+            raise Forked
         mark = ranges.mark(connection, stream)
         rows: dict[int, list[readings.Row]] = {}
         for each, content in message.segments:
@@ -92,7 +94,8 @@ class BatchWriter:
             ranges.bury(connection, stream, each, len(group.blob), UNREADABLE, now)
             return
         ranges.cover(connection, stream, each.first, each.last, each.before, each.after)
-        streams.keep_segment(connection, stream, each, group, now)
+        times = content.times if isinstance(content, Readings) else (0, 0)
+        streams.keep_segment(connection, stream, each, group, times, now)
         if isinstance(content, Records):
             streams.keep_records(connection, stream, each.first, content.records)
         elif isinstance(content, Readings):
@@ -114,12 +117,11 @@ def _stream(connection: sqlite3.Connection, batch: Batch, now: int) -> Stream:
 
 
 def _fork_answer(connection: sqlite3.Connection, message: Opened) -> StreamAck | None:
-    """Return what a node with another history is told; None when that history is unknown here."""
+    """End the stream and return what its node is told; None when nothing of the stream is known here."""
     batch = message.batch
     stream = streams.find(connection, batch.site, batch.node, batch.stream, batch.incarnation)
     if stream is None:
         return None
-    streams.mark_forked(connection, stream)
     agreed = stream.origin
     if batch.origin == stream.origin and ranges.chain_at(connection, stream, batch.first - 1) == batch.before:
         agreed = batch.first - 1
@@ -127,4 +129,6 @@ def _fork_answer(connection: sqlite3.Connection, message: Opened) -> StreamAck |
             if ranges.chain_at(connection, stream, each.last) != each.after:
                 break
             agreed = each.last
-    return ranges.fork_answer(connection, stream, agreed)
+    mark = ranges.mark(connection, stream)
+    streams.end_forked(connection, stream, mark)
+    return ranges.fork_answer(connection, stream, min(agreed, mark))

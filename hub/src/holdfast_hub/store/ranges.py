@@ -31,6 +31,7 @@ class Stream(msgspec.Struct):
     high: int
     stored: int
     tombstoned: int
+    state: str = "open"
 
 
 def chain_at(connection: sqlite3.Connection, stream: Stream, sequence: int) -> bytes | None:
@@ -101,13 +102,12 @@ def bury(connection: sqlite3.Connection, stream: Stream, each: Placed, size: int
     known = chain_at(connection, stream, each.last)
     if known and known != each.after:
         raise Forked
-    undecided = _undecided(connection, stream, each.first, each.last)
     counted = connection.execute(
         "SELECT coalesce(sum(size), 0) FROM gaps WHERE stream = ? AND first >= ? AND last <= ? AND reason = ?",
         (stream.id, each.first, each.last, reason),
     ).fetchone()[0]
     size = max(size - counted, 0)  # a tombstone grows at the node: the rest of it is new
-    for first, last in undecided:
+    for first, last in undecided(connection, stream, each.first, each.last):
         before = each.before if first == each.first else None
         after = each.after if last == each.last else None
         cover(connection, stream, first, last, before, after)
@@ -119,7 +119,8 @@ def bury(connection: sqlite3.Connection, stream: Stream, each: Placed, size: int
         size = 0
 
 
-def _undecided(connection: sqlite3.Connection, stream: Stream, first: int, last: int) -> list[tuple[int, int]]:
+def undecided(connection: sqlite3.Connection, stream: Stream, first: int, last: int) -> list[tuple[int, int]]:
+    """Return the parts of first..last nothing is known of."""
     found = []
     for start, end in connection.execute(
         "SELECT first, last FROM ranges WHERE stream = ? AND last >= ? AND first <= ? ORDER BY first",

@@ -14,6 +14,12 @@ from holdfast_protocol.wire.names import NodeName, SiteName
 
 MAX_REJECTED: Final = 1000
 MAX_KEPT: Final = 64 * 1024  # bytes of a rejected payload
+_ABOVE: Final = (
+    "DELETE FROM segments WHERE stream = ? AND first > ?",
+    "DELETE FROM gaps WHERE stream = ? AND first > ?",
+    "DELETE FROM ranges WHERE stream = ? AND first > ?",
+    "DELETE FROM records WHERE stream = ? AND sequence > ?",
+)
 _RECORDS: Final = (
     "SELECT position, site, node, class, incarnation, sequence, records.kind, at, body"
     " FROM records JOIN streams ON streams.id = records.stream WHERE "
@@ -150,7 +156,7 @@ class StreamStore:
 def find(connection: sqlite3.Connection, site: str, node: str, name: str, incarnation: str) -> Stream | None:
     """Return a stream; None when nothing of it has come yet."""
     row = connection.execute(
-        "SELECT id, site, node, class, incarnation, origin, high, stored, tombstoned FROM streams"
+        "SELECT id, site, node, class, incarnation, origin, high, stored, tombstoned, state FROM streams"
         " WHERE site = ? AND node = ? AND class = ? AND incarnation = ?",
         (site, node, name, incarnation),
     ).fetchone()
@@ -181,21 +187,44 @@ def save(connection: sqlite3.Connection, stream: Stream) -> None:
     )
 
 
-def mark_forked(connection: sqlite3.Connection, stream: Stream) -> None:
+def end_forked(connection: sqlite3.Connection, stream: Stream, mark: int) -> None:
+    """Take nothing more into a history that was found to be two, and take back what is above its high-water mark.
+
+    Nobody was told that those rows may be deleted: whoever sent them has them, and sends them again under another name.
+    """
+    for first, last, since, until in connection.execute(
+        "SELECT first, last, since, until FROM segments WHERE stream = ? AND first > ?", (stream.id, mark)
+    ).fetchall():
+        connection.execute(
+            "DELETE FROM readings WHERE series IN (SELECT id FROM series WHERE site = ? AND node = ?)"
+            " AND time BETWEEN ? AND ? AND stream = ? AND sequence BETWEEN ? AND ?",
+            (stream.site, stream.node, since, until, stream.id, first, last),
+        )
+        stream.stored -= last - first + 1
+    (buried,) = connection.execute(
+        "SELECT coalesce(sum(last - first + 1), 0) FROM gaps WHERE stream = ? AND first > ?", (stream.id, mark)
+    ).fetchone()
+    stream.tombstoned -= buried
+    for delete in _ABOVE:
+        connection.execute(delete, (stream.id, mark))
     connection.execute("UPDATE streams SET state = 'forked' WHERE id = ?", (stream.id,))
+    save(connection, stream)
 
 
-def keep_segment(connection: sqlite3.Connection, stream: Stream, each: Placed, group: Group, now: int) -> None:
-    """Note a stored group and the node's clocks at its commit."""
+def keep_segment(
+    connection: sqlite3.Connection, stream: Stream, each: Placed, group: Group, times: tuple[int, int], now: int
+) -> None:
+    """Note a stored group, the earliest and latest time of its readings, and the node's clocks at its commit."""
     stamp = group.stamp
     connection.execute(
-        "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             stream.id,
             each.first,
             each.last,
             each.after,
             group.kind,
+            *times,
             stamp.boot_id,
             stamp.boottime,
             stamp.wall,

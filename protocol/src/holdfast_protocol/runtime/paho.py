@@ -282,7 +282,7 @@ class _Connection:
         """
         if self._socket is None or self._lost is not None:
             return
-        if (not self._overrun and self._fullness <= 0.5):
+        if self._answers or (not self._overrun and self._fullness <= 0.5):
             self._socket.resume()
         elif self._overrun or self._fullness >= 1:
             self._socket.pause()

@@ -18,6 +18,11 @@ from holdfast_protocol.wire.readings import MAX_RAW, Series
 class Readings(msgspec.Struct, frozen=True):
     series: list[Series]
 
+    @property
+    def times(self) -> tuple[int, int]:
+        """The earliest and the latest."""
+        return min(min(each.times) for each in self.series), max(max(each.times) for each in self.series)
+
 
 class Records(msgspec.Struct, frozen=True):
     records: list[Record]

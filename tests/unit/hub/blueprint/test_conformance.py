@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from support.conformance.main import DEVIATIONS, kind_of, load_deviations, main, run
 
 ROOT = Path(__file__).parents[4]

@@ -1,9 +1,9 @@
 import pytest
-from holdfast_protocol.errors import Problem
-from support.blueprints import a_definition, blueprint_text, problems_of
 
 from holdfast_hub.blueprint.definition import check_blueprint
 from holdfast_hub.blueprint.documents import read_documents
+from holdfast_protocol.errors import Problem
+from support.blueprints import a_definition, blueprint_text, problems_of
 
 CONFIG = """
 - id: config
@@ -32,7 +32,7 @@ def with_value(value: str) -> str:
         ('"${config.data.x}"', "refers to itself", None),
         ('"a-${1}"', "is int, and data.x takes text", 5),
         ('"${a + ${b}}"', "inside an expression", 7),
-        ('"${config2.status.x}"', "unknown name 'config2'", 10),
+        ('"${config2.status.x}"', "unknown name 'config2'", 3),
     ],
 )
 def test_a_bad_expression_is_found_with_file_line_and_path(value: str, part: str, inside: int | None) -> None:
@@ -157,13 +157,14 @@ def test_an_alias_of_our_version_is_accepted() -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    "rest",
     [
-        "apiVersion: holdfast.io/v1alpha1\nkind: Blueprint\n",
-        "apiVersion: holdfast.io/v1alpha1\nkind: Blueprint\nmetadata: 3\nspec: []\n",
-        "apiVersion: holdfast.io/v1alpha1\nkind: Blueprint\nmetadata: {name: a}\nspec: {schema: [], resources: {}}\n",
-        "apiVersion: holdfast.io/v1alpha1\nkind: Blueprint\nmetadata: {name: a}\nspec: {schema: {types: [], spec: 1}, resources: [1, {id: []}]}\n",
+        "",
+        "metadata: 3\nspec: []\n",
+        "metadata: {name: a}\nspec: {schema: [], resources: {}}\n",
+        "metadata: {name: a}\nspec: {schema: {types: [], spec: 1}, resources: [1, {id: []}]}\n",
+        "metadata: {name: a}\nspec: {schema: {kind: [], apiVersion: {}, group: 1, scope: []}, resources: [{id: a}]}\n",
     ],
 )
-def test_a_blueprint_of_the_wrong_shape_is_refused_not_tripped_over(text: str) -> None:
-    assert problems(text)
+def test_a_blueprint_of_the_wrong_shape_is_refused_not_tripped_over(rest: str) -> None:
+    assert problems(f"apiVersion: holdfast.io/v1alpha1\nkind: Blueprint\n{rest}")

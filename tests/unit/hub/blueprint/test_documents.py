@@ -1,9 +1,9 @@
 import pytest
-from holdfast_protocol.errors import InputError
-from support.blueprints import problems_of
 
 from holdfast_hub.blueprint import yaml_text
 from holdfast_hub.blueprint.documents import path_text, read_documents
+from holdfast_protocol.errors import InputError
+from support.blueprints import problems_of
 
 FRAME = "apiVersion: v1\nkind: Thing\n"
 

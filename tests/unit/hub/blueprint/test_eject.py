@@ -1,10 +1,10 @@
 import pytest
 import yaml
-from support.blueprints import a_definition, an_instance, problems_of
 
 from holdfast_hub.blueprint import yaml_writer
 from holdfast_hub.blueprint.documents import read_documents
 from holdfast_hub.blueprint.eject import eject
+from support.blueprints import a_definition, an_instance, problems_of
 
 
 def unit(resource_id: str, description: str, extra: str = "") -> str:

@@ -1,10 +1,10 @@
 import pytest
-from holdfast_protocol.errors import Problem
-from support.blueprints import a_definition, an_instance, problems_of
 
 from holdfast_hub.blueprint.definition import Definition
 from holdfast_hub.blueprint.documents import read_documents
 from holdfast_hub.blueprint.instance import MAX_TEXT, check_instance
+from holdfast_protocol.errors import Problem
+from support.blueprints import a_definition, an_instance, problems_of
 
 SCHEMA = """
 name: string

@@ -1,7 +1,7 @@
 import pytest
-from support.blueprints import a_definition, an_instance, problems_of, rendered
 
 from holdfast_hub.blueprint.render import render
+from support.blueprints import a_definition, an_instance, problems_of, rendered
 
 SCHEMA = """
 name: string | default=app

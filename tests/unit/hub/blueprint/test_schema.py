@@ -1,8 +1,8 @@
 import pytest
-from support.conformance.cases import problems
 
 from holdfast_hub.blueprint.schema import open_api
 from holdfast_hub.blueprint.schema_checks import check_schema
+from support.conformance.cases import problems
 
 
 def errors(spec: object, types: object = None) -> list[str]:

@@ -134,6 +134,12 @@ CREATE TABLE audit (
   at INTEGER NOT NULL,
   actor TEXT NOT NULL,
   action TEXT NOT NULL,
-  subject TEXT NOT NULL,
   detail TEXT NOT NULL
 ) STRICT;
+
+-- What a change was of, when it was of several things at once.
+CREATE TABLE audit_subjects (
+  subject TEXT NOT NULL,
+  id INTEGER NOT NULL REFERENCES audit (id),
+  PRIMARY KEY (subject, id)
+) STRICT, WITHOUT ROWID;

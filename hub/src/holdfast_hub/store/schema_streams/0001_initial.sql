@@ -29,12 +29,15 @@ CREATE TABLE ranges (
 ) WITHOUT ROWID;
 
 -- Stored groups, with the node's clocks at their commit: boot_id, boottime and wall in milliseconds, quality.
+-- `since` and `until` are the earliest and latest time of their readings: with them the rows of a group can be found.
 CREATE TABLE segments (
     stream INTEGER NOT NULL REFERENCES streams,
     first INTEGER NOT NULL,
     last INTEGER NOT NULL,
     chain BLOB NOT NULL,
     kind TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    until INTEGER NOT NULL,
     boot_id TEXT NOT NULL,
     boottime INTEGER NOT NULL,
     wall INTEGER NOT NULL,
