@@ -1,4 +1,5 @@
-"""An agent with nothing to do: 50 files as wanted, connected to a hub and to the site's broker, default pace."""
+"""An agent with nothing to do, every provider on: 50 files and 10 units as wanted, a container engine and systemd watched,
+connected to a hub and to the site's broker, default pace."""
 
 import os
 import re
@@ -9,18 +10,25 @@ import time
 from pathlib import Path
 
 from bench.report import Figure, median
-from support import mosquitto
+from support import mosquitto, user_systemd
+from support.engine import running_engine
 from support.fleet import Agent, Hub, ended
 from support.waiting import until
 
 WATCHED = 60.0  # seconds: two periodic looks
-FILES = 50
+FILES, UNITS = 50, 10
 IMPORTS = 7
 
 
 def run() -> list[Figure]:
     imports = [_import_seconds() for _ in range(IMPORTS)]
-    with tempfile.TemporaryDirectory() as name, mosquitto.running("site.conf") as site_broker:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        mosquitto.running("site.conf") as site_broker,
+        running_engine() as engine,
+        tempfile.TemporaryDirectory() as home,
+        user_systemd.running(Path(home)) as systemd,
+    ):
         folder = Path(name)
         hub = Hub(folder / "hub", listen=f"127.0.0.1:{mosquitto.free_port()}")
         with ended(hub):
@@ -28,12 +36,16 @@ def run() -> list[Figure]:
             hub.ready()
             agent = Agent(hub, folder / "site", "press-01", devices=site_broker.port)
             text = agent.config.read_text()
-            agent.config.write_text(re.sub(r"\[timing\]\n(.*=.*\n)*", "", text))
+            text = re.sub(r"\[timing\]\n(.*=.*\n)*", "", text)
+            text = text.replace('engine = ""', f'engine = "{engine.url}"').replace('systemd = ""', 'systemd = "user"')
+            agent.config.write_text(text)
+            agent.words = ["env", *(f"{key}={value}" for key, value in systemd.environ.items()), *agent.words]
             with ended(agent):
                 agent.start()
                 applied = hub.call("apply", "-f", "-", "--wait", given=_documents(agent.root))
                 assert applied.status == 0, applied.err
                 until(lambda: hub.site("press-01")["state"] == "Converged", 30, "convergence")
+                assert hub.site("press-01")["state"] == "Converged"
                 time.sleep(5)  # the last of the start
                 began, used = time.perf_counter(), _cpu_seconds(agent.process.pid)
                 time.sleep(WATCHED)
@@ -51,6 +63,12 @@ def _documents(root: Path) -> str:
         f"    - id: f{n}\n      template:\n        apiVersion: holdfast.io/v1alpha1\n        kind: File\n"
         f"        metadata: {{name: f{n}}}\n        spec: {{path: {root}/f{n}, content: file {n}}}\n"
         for n in range(FILES)
+    )
+    resources += "".join(
+        f"    - id: u{n}\n      template:\n        apiVersion: holdfast.io/v1alpha1\n        kind: SystemdService\n"
+        f"        metadata: {{name: idle{n}}}\n        spec:\n          enabled: false\n          unit: |\n"
+        "            [Service]\n            ExecStart=/bin/sleep infinity\n"
+        for n in range(UNITS)
     )
     return (
         "apiVersion: holdfast.io/v1alpha1\nkind: Blueprint\nmetadata: {name: idle}\nspec:\n"

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo import broker, kit
 from demo.commands import EDGE
-from demo.sites import IMAGES, REPOSITORY, Place, Site
+from demo.sites import IMAGES, MOSQUITTO, REPOSITORY, Place, Site
+from holdfast_hub.link.broker import configuration
 from support import images, machines
 from support.machines import Machine
 from support.waiting import until
@@ -23,7 +23,7 @@ Description=The site's own broker
 StateDirectory=site-broker
 StateDirectoryMode=0700
 User=mosquitto
-ExecStart={broker.PROGRAM} -c /etc/site-broker.conf
+ExecStart={MOSQUITTO} -c /etc/site-broker.conf
 Restart=always
 [Install]
 WantedBy=multi-user.target
@@ -65,20 +65,19 @@ class BootedSite:
         """Give the site its images and its broker."""
         for image in IMAGES:
             images.load(self.machine, image, {"/etc/model": f"{image}\n"})
-        config = broker.configuration(BROKER_PORT, "/var/lib/site-broker", "mosquitto")
+        folder = Path("/var/lib/site-broker")
+        config = configuration("site.conf", listen="127.0.0.1", port=BROKER_PORT, folder=folder, user="mosquitto")
         self.machine.write("/etc/site-broker.conf", config)
         self.machine.start_unit("site-broker.service", _BROKER)
 
+    @property
+    def kit_options(self) -> Sequence[str]:
+        devices = ["--devices", f"127.0.0.1:{BROKER_PORT}"]
+        return ["--file-root", "/srv", "--engine", "unix:///run/docker.sock", "--systemd", "system", *devices]
+
     def join(self, kit_folder: Path) -> None:
-        settings = kit.completed(
-            (kit_folder / "edge.toml").read_text(),
-            devices={"host": "127.0.0.1", "port": BROKER_PORT},
-            providers={"file_roots": ["/srv"], "engine": "unix:///run/docker.sock", "systemd": "system"},
-        )
-        self.machine.write("/etc/holdfast/edge.toml", settings, mode=0o600)
         for file in kit_folder.iterdir():
-            if file.name != "edge.toml":
-                self.machine.write(f"/etc/holdfast/{file.name}", file.read_bytes(), mode=0o600)
+            self.machine.write(f"/etc/holdfast/{file.name}", file.read_bytes(), mode=0o600)
         self.machine.start_unit("holdfast-edge.service", _AGENT)
 
     def start_devices(self, devices: Sequence[str], every_ms: float) -> None:

@@ -66,9 +66,10 @@ class Hub:
         """Run `holdfast WORDS` and return what a person would see."""
         return self._run(list(words), answers).stdout
 
-    def add_site(self, name: str, zone: str, labels: dict[str, str], kit: Path) -> None:
+    def add_site(self, name: str, zone: str, labels: dict[str, str], kit: Path, options: Sequence[str]) -> None:
+        """Add a site; `options` say what its agent may do there."""
         words = [word for key, value in labels.items() for word in ("--label", f"{key}={value}")]
-        self.say("site", "add", name, "--zone", zone, *words, "--kit", str(kit))
+        self.say("site", "add", name, "--zone", zone, *words, "--kit", str(kit), *options)
 
     def sites(self) -> dict[str, dict[str, Any]]:
         return {site["name"]: site for site in self.call("get", "sites")["items"]}

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from demo import broker, kit
 from demo.commands import EDGE
-from demo.sites import REPOSITORY, Place, Site
+from demo.sites import MOSQUITTO, REPOSITORY, Place, Site
+from holdfast_hub.link.broker import configuration
 from support import plain, proxy
 from support.plain import LACKS, PlainSite
 from support.proxy import Proxy
@@ -36,19 +36,16 @@ class LighterSite:
         folder = self.plain.folder / "broker"
         folder.mkdir(mode=0o700)
         config = self.plain.folder / "site.conf"
-        config.write_text(broker.configuration(self.broker_port, str(folder), "root"))  # root of the namespace: us
-        self.plain.start_program("broker", [broker.PROGRAM, "-c", str(config)])
+        text = configuration("site.conf", listen="127.0.0.1", port=self.broker_port, folder=folder, user="root")
+        config.write_text(text)  # root of the namespace: us
+        self.plain.start_program("broker", [MOSQUITTO, "-c", str(config)])
+
+    @property
+    def kit_options(self) -> Sequence[str]:
+        own = ["--broker", f"127.0.0.1:{self.line.port}", "--state-dir", str(self.plain.folder / "state")]
+        return ["--file-root", "/srv", "--devices", f"127.0.0.1:{self.broker_port}", *own]
 
     def join(self, kit_folder: Path) -> None:
-        state = self.plain.folder / "state"
-        settings = kit.completed(
-            (kit_folder / "edge.toml").read_text(),
-            state_dir=str(state),
-            hub={"host": "127.0.0.1", "port": self.line.port},
-            devices={"host": "127.0.0.1", "port": self.broker_port},
-            providers={"file_roots": ["/srv"], "engine": "", "systemd": ""},
-        )
-        (kit_folder / "edge.toml").write_text(settings)
         self.plain.start_program("agent", [EDGE, "run", "--config", str(kit_folder / "edge.toml")])
 
     def start_devices(self, devices: Sequence[str], every_ms: float) -> None:

@@ -9,6 +9,7 @@ from typing import Protocol
 from support import machines, plain
 
 REPOSITORY = machines.REPOSITORY
+MOSQUITTO = "/usr/sbin/mosquitto"
 STAGE = {"stage": "production"}
 FOLDER = "/srv/inspection"  # of the blueprint's files, at every site
 UNIT = "inspection-camera.service"
@@ -39,6 +40,10 @@ class Site(Protocol):
     @property
     def kinds(self) -> frozenset[str]:
         """The kinds of the blueprint's resources that this site can keep."""
+
+    @property
+    def kit_options(self) -> Sequence[str]:
+        """What `holdfast site add` must know of the site for its kit."""
 
     def join(self, kit: Path) -> None:
         """Start the agent with the hub's kit."""

@@ -62,7 +62,7 @@ def start(step: Step, hub: Hub, ground: Ground) -> dict[str, Site]:
 def join(step: Step, hub: Hub, sites: Any, folder: Path) -> None:
     for site, each in zip(sites, PLACES, strict=True):
         kit = folder / "kits" / each.name
-        hub.add_site(each.name, each.zone, STAGE, kit)
+        hub.add_site(each.name, each.zone, STAGE, kit, site.kit_options)
         site.join(kit)
     step.wait(lambda: all(each["online"] for each in hub.sites().values()), 30, "all three are online")
     for site in sites:

@@ -466,6 +466,8 @@ async def test_a_target_larger_than_the_broker_carries_is_told_and_holds_up_no_o
         assert linked.held() is None
         await put(hub, instance(text="small"))
         await eventually(linked.held, "a target that fits")
+        await until(lambda: marked(hub))
+        assert not await has_problem(hub, "TooLarge")
 
 
 async def has_problem(hub: Hub, reason: str) -> bool:

@@ -11,7 +11,8 @@ from holdfast_hub.link import answers
 from holdfast_hub.link.answers import Message
 from holdfast_hub.operations import apply, diff, render, sites, views
 from holdfast_hub.operations.hub import Hub
-from holdfast_hub.operations.sites import KitWords, SiteWords
+from holdfast_hub.operations.kits import KitWords, site_kit
+from holdfast_hub.operations.sites import SiteWords
 from holdfast_hub.store import audit, targets
 from holdfast_protocol.errors import ConflictError, InputError, NotFoundError, TransientError
 from support.builders import NODE as NODE_KEY
@@ -319,7 +320,7 @@ async def test_every_change_leaves_one_audit_event_and_reading_leaves_none(hub: 
     await add_site(hub)
     await put(hub, BLUEPRINT, instance())
     await sites.describe_site(hub, SITE, SiteWords(labels={"tier": "gold"}), author="ann")
-    await sites.site_kit(hub, SITE, KitWords(), author="ann")
+    await site_kit(hub, SITE, KitWords(), author="ann")
     await diff.diff(hub, files(instance(text="x")), author="ann")
     await render.render(hub, [])
     await apply.delete_instance(hub, "west", author="ann")
@@ -410,7 +411,7 @@ async def test_a_kit_is_what_the_edge_reads_and_the_hub_keeps_no_private_key(hub
     from holdfast_edge import settings
 
     await add_site(hub)
-    kit = await sites.site_kit(hub, SITE, KitWords(host="hub.example", port=8883), author="ann")
+    kit = await site_kit(hub, SITE, KitWords(host="hub.example", port=8883), author="ann")
     for name, text in kit.items():
         (tmp_path / name).write_text(text)
     read = settings.read(tmp_path / "edge.toml")
@@ -419,7 +420,7 @@ async def test_a_kit_is_what_the_edge_reads_and_the_hub_keeps_no_private_key(hub
     node = settings.signer(read)
     assert hub.keys.keys_of(read.trusted().site, NODE) == {node.keyid: node.public}
     assert kit["node.key"].strip().encode() not in (tmp_path / "hub.db").read_bytes()
-    await sites.site_kit(hub, SITE, KitWords(), author="ann")
+    await site_kit(hub, SITE, KitWords(), author="ann")
     assert node.keyid not in hub.keys.keys_of(read.trusted().site, NODE)
 
 

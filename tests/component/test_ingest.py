@@ -18,7 +18,7 @@ from holdfast_protocol.wire.batch import GENESIS, Group, Tombstone
 from holdfast_protocol.wire.envelope import Signer
 from holdfast_protocol.wire.messages import StreamState
 from holdfast_protocol.wire.names import NodeName, SiteName
-from holdfast_protocol.wire.readings import Reading, encode
+from holdfast_protocol.wire.readings import Reading, Value, encode
 from holdfast_protocol.wire.topics import Address
 from support.streams import INCARNATION, NODE, SIGNER, SITE, STAMP, UP, Hub, chain, group, record, sealed
 
@@ -260,7 +260,7 @@ async def test_a_hello_is_answered_with_what_is_stored_and_teaches_how_much_is_t
 
 async def test_every_value_is_found_again_as_it_was(tmp_path: Path) -> None:
     hub = Hub(tmp_path)
-    values = [1, 2**63 - 1, -(2**63), 1.5, -0.0, math.inf, 1e300, 0.1, True, False, "ok", ""]
+    values: list[Value] = [1, 2**63 - 1, -(2**63), 1.5, -0.0, math.inf, 1e300, 0.1, True, False, "ok", ""]
     given = [Reading("d", f"m{n}", 1000 + n, value, "Cel", "good") for n, value in enumerate([*values, math.nan])]
     encoded = encode(given)[0]
     await hub.take(sealed([Group(encoded.count, "readings", STAMP, encoded.blob)]))

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
@@ -13,6 +14,7 @@ import pytest
 from holdfast_edge.store import outbox_files, outbox_writer
 from holdfast_edge.store.outbox import Outbox
 from holdfast_edge.store.outbox_state import Quotas
+from holdfast_edge.store.outbox_writer import Append
 from holdfast_protocol.errors import MisuseError, PermanentError, TransientError
 from holdfast_protocol.wire.batch import Group, Tombstone
 from holdfast_protocol.wire.contents import Readings, Records, contents
@@ -145,7 +147,12 @@ async def test_a_report_waits_for_one_transaction_of_telemetry_not_for_all(
     hold = threading.Event()
     order: list[str] = []
     write = outbox._writer._write
-    monkeypatch.setattr(outbox._writer, "_write", lambda name, appends: (order.append(name), write(name, appends)))
+
+    def noted(name: str, appends: Sequence[Append]) -> None:
+        order.append(name)
+        write(name, appends)
+
+    monkeypatch.setattr(outbox._writer, "_write", noted)
     async with anyio.create_task_group() as group:
         group.start_soon(outbox._database.call, hold.wait)
         await anyio.wait_all_tasks_blocked()
@@ -373,7 +380,7 @@ async def test_a_kill_loses_nothing_that_was_said_to_be_committed(tmp_path: Path
 
 async def test_waiting_for_a_change_ends_with_an_append_and_with_an_acknowledgement(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
-    changes = []
+    changes: list[int] = []
 
     async def watch() -> None:
         revision = outbox.revision

@@ -227,5 +227,5 @@ OutboxModel.TestCase.settings = settings(max_examples=30, stateful_step_count=30
 
 
 @pytest.mark.invariant("every-loss-is-counted")
-class TestOutboxModel(OutboxModel.TestCase):  # type: ignore[name-defined,misc]
+class TestOutboxModel(OutboxModel.TestCase):  # type: ignore[valid-type,misc]
     """Any sequence of what can happen leaves every sequence number held, tombstoned or acknowledged, exactly one of them."""

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -115,10 +114,14 @@ class Agent(Program):
         self.folder, self.name = folder, name
         self.root = folder / "root"
         self.root.mkdir(parents=True)
-        added = hub.call("site", "add", name, "--label", f"zone={zone}", "--kit", folder)
+        words: list[str | Path] = ["--file-root", self.root, "--state-dir", folder / "state", "--kit", folder]
+        if devices:
+            words += ["--devices", f"127.0.0.1:{devices}"]
+        added = hub.call("site", "add", name, "--label", f"zone={zone}", *words)
         assert added.status == 0, added.err
         self.config = folder / "edge.toml"
-        adjust(self.config, folder / "state", self.root, devices)
+        with self.config.open("a") as config:
+            config.write("\n[timing]\nlook_every_s = 2.0\nsoak_s = 1.0\n")
         super().__init__([BIN / "holdfast-edge", "run", "--config", self.config], folder / "agent.log")
 
     def call(self, *words: str | Path) -> Answer:
@@ -132,18 +135,6 @@ class Agent(Program):
                 timeout=60,
             )
         )
-
-
-def adjust(config: Path, state: Path, root: Path, devices: int) -> None:
-    """Turn a kit into the configuration of a site that lives in a folder: files below `root`, nothing else touched."""
-    text = config.read_text()
-    text = re.sub(r"^state_dir = .*$", f"state_dir = {json.dumps(str(state))}", text, flags=re.MULTILINE)
-    text = re.sub(r"(?ms)^\[(devices|providers|timing)\]$.*?(?=^\[|\Z)", "", text)
-    text += f'\n[providers]\nfile_roots = [{json.dumps(str(root))}]\nengine = ""\nsystemd = ""\n'
-    text += "\n[timing]\nlook_every_s = 2.0\nsoak_s = 1.0\n"
-    if devices:
-        text += f'\n[devices]\nhost = "127.0.0.1"\nport = {devices}\n'
-    config.write_text(text)
 
 
 @contextmanager

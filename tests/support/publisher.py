@@ -1,7 +1,8 @@
 """A device that publishes 1, 2, 3 … at QoS 1 and knows which numbers its broker has acknowledged.
 
 `python publisher.py HOST PORT DEVICE FILE [PER_SECOND]` appends every acknowledged number to FILE, one a line, and ends at
-SIGTERM after the number it is at. A number not acknowledged when a connection is lost is published again.
+SIGTERM after the number it is at; started again it goes on after FILE's last. A number not acknowledged when a connection
+is lost is published again.
 """
 
 import signal
@@ -19,7 +20,7 @@ async def publish(host: str, port: int, device: str, file: Path, per_second: flo
     stop = anyio.Event()
     async with anyio.create_task_group() as group:
         group.start_soon(_run_signals, stop)
-        number = 1
+        number = 1 + max(map(int, file.read_text().split() if file.exists() else []), default=0)
         while not stop.is_set():
             connection = dial(Options(client_id=f"device-{device}", host=host, port=port))
             try:

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from holdfast_edge.link.identity import Identity
 from holdfast_edge.store.outbox import Outbox
@@ -12,7 +13,7 @@ from holdfast_hub.store.readings import ReadingStore
 from holdfast_hub.store.streams import StreamStore, open_streams
 from holdfast_protocol.errors import LinkLost
 from holdfast_protocol.wire import batch, topics
-from holdfast_protocol.wire.batch import Batch, Group, Segment, Stamp, Tombstone
+from holdfast_protocol.wire.batch import Batch, Group, Segment, Stamp
 from holdfast_protocol.wire.envelope import Signer
 from holdfast_protocol.wire.messages import Record, StreamAck
 from holdfast_protocol.wire.names import FleetName, Incarnation, NodeName, SiteName
@@ -70,11 +71,11 @@ def sealed(
     incarnation: str = INCARNATION,
     origin: int = 0,
     signer: Signer = SIGNER,
-    **other: object,
+    **other: Any,
 ) -> bytes:
     """Return a batch as its node sends it. `high` 0: nothing beyond it was given out."""
     last = first + sum(each.count for each in segments) - 1
-    fields = {
+    fields: dict[str, Any] = {
         "kind": "batch",
         "v": 1,
         "fleet": FLEET,
@@ -185,6 +186,3 @@ class Wire:
             if taken.ack is not None and not self._happens():
                 await self.outbox.acknowledge(taken.ack)
         return 0
-
-
-__all__ = ["Tombstone"]

@@ -21,7 +21,7 @@ from holdfast_edge.reconcile.site import Site, View
 from holdfast_protocol.errors import HoldfastError, MisuseError
 
 NAME: Final = "control.sock"
-MAX_LINE: Final = 64 * 1024
+MAX_LINE: Final = 1024 * 1024
 WITHIN: Final = 60.0  # seconds for one request
 MAX_NAMED: Final = 1000  # resources in one hold
 
@@ -52,8 +52,9 @@ class Control:
         async with stream:
             with anyio.move_on_after(WITHIN):
                 try:
-                    by = _peer(stream)
+                    # Read before refusing: a socket closed with unread bytes takes the answer with it.
                     line = await BufferedByteReceiveStream(stream).receive_until(b"\n", MAX_LINE)
+                    by = _peer(stream)
                     answer = await self._answer(msgspec.json.decode(line, type=Request), by)
                 except HoldfastError as error:
                     answer = _refusal(error.reason, error.message, error.hint)

@@ -76,8 +76,8 @@ def _is_ready(seen: Observed | None) -> bool:
 def _removals(
     target: Mapping[ResourceKey, Resource], owned: Mapping[ResourceKey, Owned], holds: Sequence[Hold]
 ) -> list[Step]:
-    """[inv: only-owned-things-are-removed, nothing-is-removed-because-of-time] In reverse order: what another thing of ours, as last applied, still
-    depends on goes after that thing was removed or changed."""
+    """In reverse order: what another thing of ours, as last applied, still depends on goes after that thing was
+    removed or changed. [inv: only-owned-things-are-removed, nothing-is-removed-because-of-time]"""
     unwanted = sorted(key for key in owned if key not in target)
     if not unwanted:
         return []

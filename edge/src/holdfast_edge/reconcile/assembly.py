@@ -76,6 +76,7 @@ def _built(
     journal = Journal(database, owned, attempts)
     wakes = Wakes(clock)
     memory = Memory(database)
+    remembered, life = memory.load()
     interrupted = journal.interrupted(at=int(clock.wall() * 1000))
     return Site(
         database=database,
@@ -104,5 +105,6 @@ def _built(
         soak=pace.soak,
         damage=(opened.damage,) if opened.damage else (),
         interrupted=interrupted,
-        remembered=memory.load()[0],
+        remembered=remembered,
+        life=life,
     )

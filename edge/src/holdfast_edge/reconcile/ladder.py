@@ -19,8 +19,7 @@ IDLE: Final = 600.0  # seconds without news; the wait only has to end at some ti
 
 async def run_ladder(site: Site, outbox: Records, news: Wakes) -> None:
     """Say each thing once: decided here, committed with what it follows from, then handed to the outbox, for ever."""
-    _, life = site.memory.load()
-    life = lifecycle.resumed(life)
+    life = lifecycle.resumed(site.life)
     async with anyio.create_task_group() as group:
         group.start_soon(_run_news, site, news)
         while True:

@@ -9,6 +9,7 @@ import msgspec
 from holdfast_edge.core import order
 from holdfast_edge.core.attempts import Due
 from holdfast_edge.core.holds import Moment
+from holdfast_edge.core.lifecycle import Life
 from holdfast_edge.core.observed import Observed
 from holdfast_edge.core.report import Origin
 from holdfast_edge.core.steps import Step
@@ -74,6 +75,7 @@ class Site:
     soak: float  # seconds of converged and ready before a target is last-good
     damage: tuple[str, ...] = ()  # found at start and repaired, for a person to know
     interrupted: tuple[Entry, ...] = ()  # begun before the start and not ended: looked at like everything else
+    life: Life = field(default_factory=Life)  # of the last target, as the ladder left it before the start
     remembered: Status | None = None  # said before the start; for comparison, the board begins empty
     view: View | None = None
     _viewed: anyio.Event = field(default_factory=anyio.Event)

@@ -1,4 +1,4 @@
-"""Side copies: small files beside the database that survive its damage, durable before the call returns."""
+"""Side copies: small files beside the database that survive its damage, durable on return unless said otherwise."""
 
 import os
 from pathlib import Path
@@ -29,13 +29,14 @@ def write(path: Path, data: bytes) -> None:
         raise TransientError(f"{path}: {error.strerror}", reason="DiskFull", after=5) from error
 
 
-def append(path: Path, data: bytes) -> None:
-    """Add to the end of the file, durably. Raises TransientError when the disk refuses."""
+def append(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Add to the end of the file. Raises TransientError when the disk refuses."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         with open(handle, "ab", buffering=0) as file:
             file.write(data)
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
     except OSError as error:
         raise TransientError(f"{path}: {error.strerror}", reason="DiskFull", after=5) from error
 

@@ -51,7 +51,7 @@ class Journal:
             assert number is not None
             connection.execute("DELETE FROM journal WHERE id <= ?", (number - KEPT,))
         if claimed is not None:
-            self._owned.remember(change.key, claimed)
+            self._owned.remember(change.key, claimed, durable=True)
         return number
 
     async def end(self, number: int, change: Change, attempt: Attempt, applied: Owned | None, *, at: int) -> None:
@@ -71,7 +71,7 @@ class Journal:
             elif attempt.outcome == "done":
                 owned_rows.drop(connection, change.key)
         if attempt.outcome == "done":
-            self._owned.remember(change.key, applied)
+            self._owned.remember(change.key, applied, durable=False)
 
     async def refuse(self, attempt: Attempt) -> None:
         """Commit that a change was not even begun: what it asks for can never be."""

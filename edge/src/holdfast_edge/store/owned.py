@@ -81,16 +81,17 @@ class OwnedThings:
         put(connection, resource.key, thing)
         return thing
 
-    def remember(self, key: ResourceKey, thing: Owned | None) -> None:
+    def remember(self, key: ResourceKey, thing: Owned | None, *, durable: bool) -> None:
         """Follow a committed `put` (or `drop`: None) in memory and in the copy. Raises TransientError when the copy
-        cannot be written. For the database's thread."""
+        cannot be written. `durable` before an effect; after one the older line does as well. For the database's thread.
+        """
         things = {other: held for other, held in self._things.items() if other != key}
         self._things = {**things, key: thing} if thing else things
         if self._behind or self._lines > 2 * len(self._things) + SLACK:
             self._rewrite()
             return
         self._behind = True
-        copies.append(self._copy, msgspec.json.encode(_Line(key, thing)) + b"\n")
+        copies.append(self._copy, msgspec.json.encode(_Line(key, thing)) + b"\n", durable=durable)
         self._lines += 1
         self._behind = False
 

@@ -13,8 +13,9 @@ from holdfast_hub.api.answers import answer, author, body, query
 from holdfast_hub.api.events import EventStream
 from holdfast_hub.operations import apply, diff, readings, render, sites, views
 from holdfast_hub.operations.hub import Hub
+from holdfast_hub.operations.kits import KitWords, site_kit
 from holdfast_hub.operations.proposal import SourceFile
-from holdfast_hub.operations.sites import KitWords, SiteWords
+from holdfast_hub.operations.sites import SiteWords
 from holdfast_protocol import VERSION
 
 Handler = Callable[[Hub, Request], Awaitable[Any]]
@@ -161,7 +162,7 @@ async def delete_site(hub: Hub, request: Request) -> Any:
 async def post_kit(hub: Hub, request: Request) -> Any:
     """Make the files a node starts with; a kit made before for the same node is no longer accepted."""
     words = await body(request, KitWords)
-    return {"files": await sites.site_kit(hub, request.path_params["name"], words, author=author(request))}
+    return {"files": await site_kit(hub, request.path_params["name"], words, author=author(request))}
 
 
 async def post_adopt(hub: Hub, request: Request) -> Any:

@@ -18,6 +18,7 @@ from holdfast_hub.core.labels import is_dns_label, is_dns_subdomain
 
 KIND: Final = "Blueprint"
 MAX_RESOURCES: Final = 500
+MAX_FIELDS: Final = 10_000  # values with expressions, of all resources
 PLACEMENT: Final = "placement"  # the platform's field of an instance's spec
 _LATER: Final = ("externalRef", "includeWhen", "readyWhen", "forEach")
 _TEXT: Final[Schema] = {"type": "string"}
@@ -177,7 +178,11 @@ def _resource_entries(value: Any, problems: Problems) -> dict[str, tuple[dict[st
 def _templates(
     resources: dict[str, tuple[dict[str, Any], Path]], environment: Environment, problems: Problems, *, cluster: bool
 ) -> Iterator[tuple[str, Template]]:
+    fields = 0
     for resource_id, (entry, path) in resources.items():
+        if fields > MAX_FIELDS:
+            problems.add(path, f"more than {MAX_FIELDS} values with expressions before this resource")
+            return
         for key in _LATER:
             if entry.get(key):
                 problems.add((*path, key), f"{key} is not supported yet", at_key=True)
@@ -192,6 +197,7 @@ def _templates(
         )
         if template is None:
             continue
+        fields += len(template.fields)
         if resource_id in template.needs:
             problems.add((*path, "template"), f"{resource_id} refers to itself")
             continue

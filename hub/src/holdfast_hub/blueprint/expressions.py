@@ -11,6 +11,7 @@ import msgspec
 
 MAX_LENGTH: Final = 16 * 1024  # characters between the braces
 MAX_STARTS: Final = 1_000  # of `${` in one text
+MAX_UNCLOSED: Final = 30  # of those, left open: each costs a look at all that follows
 _MARKS: Final = re.compile(r'["{}\\]|\$\{')
 
 
@@ -50,7 +51,7 @@ def scan(text: str) -> Text:
     """Return the pieces of a text. Raises ScanError."""
     pieces: list[str | Part] = []
     plain: list[str] = []
-    done = at = starts = 0
+    done = at = starts = unclosed = 0
     while (start := text.find("${", at)) >= 0:
         starts += 1
         if starts > MAX_STARTS:
@@ -61,6 +62,9 @@ def scan(text: str) -> Text:
             continue
         end = _closing(text, start)
         if end < 0:
+            unclosed += 1
+            if unclosed > MAX_UNCLOSED:
+                raise ScanError(f"more than {MAX_UNCLOSED} expressions that are not closed", start)
             at = start + 1
             continue
         plain.append(text[done:start])

@@ -19,7 +19,7 @@ MAX_CHARACTERS: Final = 4 * 1024 * 1024  # of one file
 MAX_VALUE: Final = 512 * 1024  # characters of one scalar
 MAX_KEY: Final = 1024  # characters of one key
 MAX_DEPTH: Final = 32  # as on the wire
-MAX_VALUES: Final = 200_000  # in one file
+MAX_VALUES: Final = 100_000  # in one file
 MAX_DOCUMENTS: Final = 2_000
 MAX_PROBLEMS: Final = 100  # more are counted, not listed
 

@@ -153,7 +153,8 @@ def _section(title: str, value: list[Any] | dict[str, Any]) -> None:
         for key, entry in sorted(value.items()):
             click.echo(f"  {output.printable(f'{key}={entry}')}")
     elif all(isinstance(entry, Mapping) for entry in value):
-        titles = [key for key in value[0] if any(entry.get(key) not in (None, "", [], {}) for entry in value)]
+        keys = dict.fromkeys(key for entry in value for key in entry)  # what is empty may be left out of an entry
+        titles = [key for key in keys if any(entry.get(key) not in (None, "", [], {}) for entry in value)]
         output.table(
             [title.upper() for title in titles],
             [[_plain(key, entry.get(key, "")) for key in titles] for entry in value],

@@ -1,14 +1,12 @@
 """site: the places of the fleet."""
 
-import os
-from pathlib import Path
 from typing import Any
 
 import click
 
 from holdfast_hub.cli import exits, objects, output
 from holdfast_hub.cli.client import Client, segment
-from holdfast_hub.cli.exits import CliError
+from holdfast_hub.cli.kits import kit_options, write_kit
 
 
 @click.group()
@@ -36,20 +34,21 @@ def pairs(words: tuple[str, ...], removable: bool = False) -> dict[str, str | No
 @click.option("--zone", "zones", multiple=True, metavar="ZONE", help="A zone it lies in; may be given again.")
 @click.option("--region", default="", help="Its region.")
 @click.option("--provider", default="", help="Who runs the place.")
-@click.option("--node", default="node-1", show_default=True, help="Its first node.")
-@click.option("--kit", metavar="DIR", help="Write the node's configuration and key there.")
+@click.option("--kit", metavar="DIR", help="Write its first node's configuration and key there.")
+@kit_options
 @output.formatted("table", "json", "name")
 @click.pass_obj
 def add(
     client: Client,
+    /,
     name: str,
     labels: tuple[str, ...],
     zones: tuple[str, ...],
     region: str,
     provider: str,
-    node: str,
     kit: str | None,
     form: str,
+    **words: Any,
 ) -> None:
     """Add a site. With --kit, also write what its first node needs to join."""
     body = {
@@ -58,12 +57,12 @@ def add(
         "zones": list(zones),
         "region": region,
         "provider": provider,
-        "node": node,
+        "node": words["node"],
     }
     answer = client.post("/v1/sites", body)
     _print_added(name, answer, form)
     if kit:
-        write_kit(client, name, node, kit)
+        write_kit(client, name, kit, words)
 
 
 def _print_added(name: str, answer: Any, form: str) -> None:
@@ -73,29 +72,14 @@ def _print_added(name: str, answer: Any, form: str) -> None:
         click.echo(f"site/{name}" + ("" if form == "name" else " added"))
 
 
-def write_kit(client: Client, name: str, node: str, folder: str) -> None:
-    """Write a node's edge.toml and key into `folder`, readable by its owner alone."""
-    files = client.post(f"/v1/sites/{segment(name)}/kit", {"node": node})["files"]
-    target = Path(folder)
-    try:
-        target.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for file, text in files.items():
-            descriptor = os.open(target / Path(file).name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-                out.write(text)
-    except OSError as error:
-        raise CliError(f"{folder}: {error.strerror}", exits.USAGE, reason="CannotWrite") from None
-    output.say(f"kit in {folder}: run `holdfast-edge run --config {target / 'edge.toml'}` at the site")
-
-
 @site.command()
 @click.argument("name")
 @click.argument("folder")
-@click.option("--node", default="node-1", show_default=True, help="The node it is for.")
+@kit_options
 @click.pass_obj
-def kit(client: Client, name: str, folder: str, node: str) -> None:
+def kit(client: Client, /, name: str, folder: str, **words: Any) -> None:
     """Write a new configuration and key for a node into FOLDER; its former key is no longer accepted."""
-    write_kit(client, name, node, folder)
+    write_kit(client, name, folder, words)
 
 
 @site.command()

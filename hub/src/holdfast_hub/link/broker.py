@@ -23,6 +23,7 @@ from holdfast_protocol.errors import MisuseError, PermanentError, UnsupportedErr
 
 FIRST_WAIT: Final = 0.1  # seconds before a restart, doubled up to the next
 LONGEST_WAIT: Final = 30.0
+LONGEST_DOWN: Final = 1.0  # the same for one that had come up: it was killed, or will come up again
 STEADY: Final = 10.0  # seconds after which a child counts as having run well
 STOP_WITHIN: Final = 5.0  # seconds from SIGTERM (Mosquitto saves its state) to SIGKILL
 WORDS: Final = 2000  # characters of the child's last output that are kept
@@ -86,11 +87,13 @@ class EmbeddedBroker:
         wait, ever = FIRST_WAIT, False
         while True:
             began = anyio.current_time()
-            came_up = await self._run_child(command)
+            came_up, status = await self._run_child(command)
             ever = ever or came_up
-            if not came_up and not await to_thread.run_sync(self._set_store_aside) and not ever:
+            gave_up = not came_up and status > 0  # below 0 somebody killed it
+            if gave_up and not await to_thread.run_sync(self._set_store_aside) and not ever:
                 raise PermanentError(f"the broker does not start: {self.last_words}", reason="BrokerFailed")
-            wait = FIRST_WAIT if anyio.current_time() - began > STEADY else min(LONGEST_WAIT, wait * 2)
+            steady = anyio.current_time() - began > STEADY
+            wait = FIRST_WAIT if steady else min(LONGEST_DOWN if came_up else LONGEST_WAIT, wait * 2)
             await anyio.sleep(wait)
 
     def _prepare(self) -> None:
@@ -124,8 +127,8 @@ class EmbeddedBroker:
         store.replace(self._folder / f"{STORE}.unreadable")
         return True
 
-    async def _run_child(self, command: list[str]) -> bool:
-        """Run one child to its end; return whether it took connections."""
+    async def _run_child(self, command: list[str]) -> tuple[bool, int]:
+        """Run one child to its end; return whether it took connections, and its exit status (minus the signal)."""
         self.starts += 1
         self._words.clear()
         process = await anyio.open_process(command, stdin=None, stdout=None)
@@ -135,7 +138,7 @@ class EmbeddedBroker:
                 group.start_soon(self._listen, process)
                 async with anyio.create_task_group() as knocking:
                     knocking.start_soon(self._knock)
-                    await process.wait()
+                    status = await process.wait()
                     knocking.cancel_scope.cancel()
         finally:
             came_up = self._ready.is_set()
@@ -143,7 +146,7 @@ class EmbeddedBroker:
             with anyio.CancelScope(shield=True):
                 await _stop(process)
             self.pid = None
-        return came_up
+        return came_up, status
 
     async def _listen(self, process: anyio.abc.Process) -> None:
         if process.stderr is not None:

@@ -101,7 +101,7 @@ class Publisher:
                     group.start_soon(publish, row)
         finally:
             with anyio.CancelScope(shield=True):
-                await self._store.write(lambda held: targets.mark_published(held, out, self._now()))
+                await self._store.write(lambda held: self._mark(held, out))
         for row in out:
             self._feed.tell("site", row.site)
 
@@ -115,6 +115,11 @@ class Publisher:
         await connection.publish(topics.topic(Address("target", row.site)), sealed, retain=True)
         await self._publish_beacon(connection, row.site, row)
         return True
+
+    def _mark(self, connection: sqlite3.Connection, rows: Sequence[TargetRow]) -> None:
+        targets.mark_published(connection, rows, self._now())
+        for row in rows:
+            status.clear_problem(connection, row.site, "target")
 
     def _refuse(self, connection: sqlite3.Connection, row: TargetRow, size: int, limit: int) -> None:
         targets.mark_refused(connection, row)

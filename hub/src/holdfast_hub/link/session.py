@@ -28,7 +28,7 @@ from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.runtime.link import settled
 from holdfast_protocol.runtime.mqtt import Connected, Connection, Delivery, Options, Subscription, Will
 from holdfast_protocol.wire import messages, topics
-from holdfast_protocol.wire.messages import Down, Hello, HubState, Resync, Status, StreamAck
+from holdfast_protocol.wire.messages import Down, Hello, HubState, Record, Resync, Status, StreamAck
 from holdfast_protocol.wire.names import NodeName, SiteName
 from holdfast_protocol.wire.topics import Address
 
@@ -236,6 +236,7 @@ class Session:
 
     async def _take_ups(self, ups: Sequence[tuple[Address, bytes]], acks: dict[Node, list[StreamAck]]) -> list[Problem]:
         problems: list[Problem] = []
+        misled: set[SiteName] = set()
         for (address, _), taken in zip(ups, await self._ingest.take(ups), strict=True):
             if taken.rejected:
                 problems.append((address, WireError(taken.rejected, reason="Rejected")))
@@ -243,8 +244,13 @@ class Session:
                 acks.setdefault((address.site, address.node), []).append(taken.ack)
             if taken.records:
                 self._feed.tell("site", address.site)
+            if any(map(_tells_of_refusal, taken.records)):
+                misled.add(address.site)
             if taken.readings:
                 self._feed.tell("readings", address.site)
+        if misled:
+            await self._store.write(lambda held: targets.mark_waiting(held, misled))
+            self._feed.tell("target", "")
         return problems
 
     def _tell(self, said: Answers) -> None:
@@ -282,3 +288,9 @@ class Session:
         payload = messages.seal(down, self._identity.signer)
         await connection.publish(topics.topic(Address("dn", down.site, down.node)), payload)
         limiter.release()
+
+
+def _tells_of_refusal(record: Record) -> bool:
+    """Return whether a site was given another target than it takes: the broker may hold an old or a forged one in the
+    place of ours, and no hello would show it. A site says so at most once a minute for each reason."""
+    return record.kind == "TargetReport" and record.body.get("outcome") == "rejected"

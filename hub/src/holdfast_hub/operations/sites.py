@@ -1,7 +1,5 @@
 """Sites: added, described, given their kit, and brought back under the hub's word after a conflict."""
 
-import base64
-import secrets
 from collections.abc import Iterable
 from typing import Final
 
@@ -14,8 +12,7 @@ from holdfast_hub.operations.hub import Enacted, Hub, Move, Note
 from holdfast_hub.store import audit, sites, status, targets
 from holdfast_hub.store.sites import SiteRow
 from holdfast_protocol.errors import ConflictError, InputError, Problem, WireError
-from holdfast_protocol.wire import envelope
-from holdfast_protocol.wire.names import NodeName, SiteName, node_name, site_name
+from holdfast_protocol.wire.names import SiteName, site_name
 from holdfast_protocol.wire.target import Content
 
 MAX_LABELS: Final = 64
@@ -96,84 +93,6 @@ def _site_name(text: str) -> SiteName:
         raise InputError([Problem(error.message, path="name")]) from None
 
 
-class KitWords(msgspec.Struct, frozen=True):
-    """For whom a kit is made; empty parts are the hub's own choice."""
-
-    node: str = "node-1"
-    host: str = ""
-    port: int = 0
-
-
-async def site_kit(hub: Hub, name: str, words: KitWords, *, author: str) -> dict[str, str]:
-    """Return the files a node starts with: `edge.toml` and `node.key`, its private key, which the hub does not keep.
-
-    Made again for the same node, the key before is no longer accepted.
-    """
-    try:
-        node = node_name(words.node)
-    except WireError as error:
-        raise InputError([Problem(error.message, path="node")]) from None
-    if len(words.host) > MAX_WORD or not words.host.isprintable() or not 0 <= words.port < 65536:
-        raise InputError([Problem("not a host and a port", path="host")])
-    seed = secrets.token_bytes(32)
-    public = envelope.Signer(seed).public
-
-    def keeping() -> SiteName:
-        site = hub.fleet.site(name).row.name
-        with hub.database.transaction() as connection:
-            sites.put_node(connection, site, node, public, hub.now())
-            detail = {"node": node, "key": envelope.key_id(public)}
-            audit.add(connection, at=hub.now(), actor=author, action="kit", subjects=[f"Site/{site}"], detail=detail)
-        return site
-
-    site = await hub.database.call(keeping)
-    hub.keys.put(site, node, public)
-    hub.feed.tell("site", site)
-    return {
-        "edge.toml": _edge_toml(hub, site, node, words),
-        "node.key": base64.b64encode(seed).decode() + "\n",
-    }
-
-
-def _edge_toml(hub: Hub, site: SiteName, node: NodeName, words: KitWords) -> str:
-    identity = hub.identity
-    return f"""\
-# Made by the hub of fleet {identity.fleet} for {site}/{node}.
-fleet = {_toml(identity.fleet)}
-site = {_toml(site)}
-node = {_toml(node)}
-state_dir = "/var/lib/holdfast"
-key_file = "node.key"
-
-[hub]
-host = {_toml(words.host or identity.host)}
-port = {words.port or identity.port}
-
-# What the agent may change here; nothing until it is said:
-# [providers]
-# file_roots = ["/srv"]
-# engine = "unix:///run/docker.sock"
-# systemd = "system"
-
-# The site's own broker, where devices publish:
-# [devices]
-# host = "127.0.0.1"
-# port = 1883
-
-[trust]
-threshold = 1
-
-[[trust.keys]]
-public = {_toml(base64.b64encode(identity.signer.public).decode())}
-epoch = {identity.epoch}
-"""
-
-
-def _toml(text: str) -> str:
-    """Return a TOML basic string; JSON's escapes are a subset of TOML's."""
-    return msgspec.json.encode(text).decode()
-
-
 async def adopt_site(hub: Hub, name: str, *, author: str) -> None:
     """End a conflict in the hub's favour: what the hub wants becomes the site's newest target, above what it holds.
 
@@ -194,6 +113,8 @@ async def adopt_site(hub: Hub, name: str, *, author: str) -> None:
                     hint="restore the hub's key of that epoch",
                 )
             composed = compose(hub.fleet.contributions(hub.fleet.owners(site)))
+            if composed.problems:
+                raise InputError(composed.problems)
             move = Move(site, targets.newest(connection, site), composed)
             hub.allocate(connection, move, above=generation)
             sites.mark_conflict(connection, site, (0, 0), "")

@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from holdfast_hub.core.convergence import (
+    SILENCE,
     Desired,
     Judgement,
     Reported,
@@ -168,7 +169,7 @@ def instance_item(scene: Scene, row: InstanceRow) -> tuple[InstanceItem, list[Si
         fleet.blueprints[row.blueprint].revision,
         len(states),
         sum(1 for _, judgement in states if judgement.state == "Converged"),
-        whole.state if states else "Pending",
+        whole.state if states else "Unplaced",
         row.at,
     )
     return item, [SiteState(site, judgement.state, judgement.message) for site, judgement in states]
@@ -212,11 +213,9 @@ async def counts(hub: Hub) -> dict[str, int]:
     """Return how many sites, sites online, instances and unpublished targets there are."""
 
     def counting(connection: sqlite3.Connection) -> dict[str, int]:
-        scene = Scene(hub, connection)
-        online = {site for site, nodes in scene.nodes.items() if any(scene.online(node) for node in nodes)}
         return {
             "sites": len(hub.fleet.sites),
-            "online": len(online),
+            "online": status.count_online(connection, hub.now() - SILENCE),
             "instances": len(hub.fleet.instances),
             "unpublished": targets.count_waiting(connection),
         }
@@ -290,7 +289,7 @@ async def show_instance(hub: Hub, name: str) -> dict[str, Any]:
 
 
 async def show_site(hub: Hub, name: str) -> dict[str, Any]:
-    """Return one site with its nodes, resources, holds, problems and history."""
+    """Return one site with its nodes, resources, holds, problems, history, and what its nodes reported."""
 
     def showing(connection: sqlite3.Connection) -> dict[str, Any]:
         known = hub.fleet.site(name)
@@ -327,8 +326,10 @@ async def show_site(hub: Hub, name: str) -> dict[str, Any]:
         }
 
     shown = await hub.store.read(showing)
-    reports = await hub.streams.records(name, "p0", "TargetReport", limit=HISTORY)
-    return {**shown, "reports": [{"node": each.node, "at": each.record.at, **each.record.body} for each in reports]}
+    for title, kind in (("alarms", "Alarm"), ("reports", "TargetReport")):
+        found = await hub.streams.records(name, "p0", kind, limit=HISTORY)
+        shown[title] = [{"node": each.node, "at": each.record.at, **each.record.body} for each in found]
+    return shown
 
 
 async def show_target(hub: Hub, name: str) -> dict[str, Any]:

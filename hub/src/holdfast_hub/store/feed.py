@@ -56,7 +56,12 @@ class Feed:
             await self._news.wait()
         if number < self._dropped:
             return Event(self._number, "reset", "")
-        return next(event for event in self._events if event.number > number)
+        found = self._events[-1]
+        for event in reversed(self._events):  # readers are near the end
+            if event.number <= number:
+                break
+            found = event
+        return found
 
 
 class Follower:

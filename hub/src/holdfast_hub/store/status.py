@@ -157,6 +157,14 @@ def take_status(connection: sqlite3.Connection, status: Status, at: int, *, live
     return True
 
 
+def count_online(connection: sqlite3.Connection, since: int) -> int:
+    """Return how many sites have a node online that was heard of after `since` (ms), or is new."""
+    row = one(
+        connection, "SELECT count(DISTINCT site) FROM nodes WHERE online = 1 AND (seen_at = 0 OR seen_at > ?)", since
+    )
+    return int(str(row[0])) if row is not None else 0
+
+
 def mark_unheard(connection: sqlite3.Connection, partitions: Sequence[Partition]) -> None:
     """Take every node for offline until it is heard of again: the broker has lost what it knew."""
     condition, parameters = owned(partitions)

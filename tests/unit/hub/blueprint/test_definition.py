@@ -1,7 +1,11 @@
+from pathlib import Path
+
 import pytest
 
 from holdfast_hub.blueprint.definition import check_blueprint
 from holdfast_hub.blueprint.documents import read_documents
+from holdfast_hub.blueprint.instance import check_instance
+from holdfast_hub.blueprint.render import render
 from holdfast_protocol.errors import Problem
 from support.blueprints import a_definition, blueprint_text, problems_of
 
@@ -150,6 +154,15 @@ def test_an_image_written_in_the_blueprint_is_warned_of_there() -> None:
 def test_old_booleans_of_the_file_reach_the_author_as_warnings() -> None:
     (document,) = read_documents(with_value("yes"))
     assert [each.message for each in check_blueprint(document).warnings] == ["yes is text here, not a boolean"]
+
+
+def test_the_example_of_the_documentation_works() -> None:
+    text = (Path(__file__).parents[4] / "docs" / "blueprints.md").read_text()
+    blueprint, document = read_documents(text.split("```yaml\n")[1].split("```")[0])
+    checked = check_blueprint(blueprint)
+    instance = check_instance(checked.value, document)
+    assert (checked.warnings, instance.warnings) == ((), ())
+    assert [each.id for each in render(checked.value, instance.value)] == ["deployment"]
 
 
 def test_an_alias_of_our_version_is_accepted() -> None:

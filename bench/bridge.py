@@ -1,0 +1,94 @@
+"""The rival: a Mosquitto bridge that hands the same readings from one broker to another after an outage, from memory.
+
+It is given every advantage: queues without bounds, nothing written to disk, a new attempt every second instead of ever
+rarer ones, and a counter in C at the far end.
+"""
+
+import asyncio
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from bench.line import Line
+from bench.measured import Drained
+from support.mosquitto import free_port
+from support.waiting import until
+
+CHUNK: Final = 60_000  # lines a publisher: beyond 65,535 `mosquitto_pub -l` stops without a word
+_COMMON: Final = (
+    "allow_anonymous true\nmax_queued_messages 0\nmax_queued_bytes 0\nset_tcp_nodelay true\nlog_type error\n"
+)
+
+
+async def drain(lines: Sequence[str]) -> Drained:
+    """Publish `lines` while the link is down, join it, and wait until the far end has them all."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        cloud, site = free_port(), free_port()
+        with _broker(folder, "cloud", f"listener {cloud} 127.0.0.1\n{_COMMON}", cloud):
+            async with Line.running(cloud) as line:
+                bridge = (
+                    f"connection edge\naddress 127.0.0.1:{line.port}\ntopic data/# out 1\ncleansession false\n"
+                    "restart_timeout 1\nnotifications false\nbridge_protocol_version mqttv50\n"
+                )
+                with _broker(folder, "site", f"listener {site} 127.0.0.1\n{_COMMON}{bridge}", site):
+                    return await _measure(lines, line, cloud, site)
+
+
+async def _measure(lines: Sequence[str], line: Line, cloud: int, site: int) -> Drained:
+    counter = await asyncio.create_subprocess_exec(
+        *("mosquitto_sub", "-h", "127.0.0.1", "-p", str(cloud), "-q", "0", "-t", "data/#", "-F", "."),
+        stdout=asyncio.subprocess.PIPE,
+        limit=1 << 20,
+    )
+    assert counter.stdout is not None
+    try:
+        line.join()  # once connected, so that the bridge's session is known at both ends
+        await asyncio.sleep(2.5)
+        line.cut()
+        await asyncio.sleep(0.2)
+        for start in range(0, len(lines), CHUNK):
+            await _publish(lines[start : start + CHUNK], site)
+        joined = line.join()
+        arrived = 0
+        while arrived < len(lines):
+            arrived += (await asyncio.wait_for(counter.stdout.read(1 << 20), 60)).count(b"\n")
+        ended = time.perf_counter()
+        if arrived > len(lines):
+            raise RuntimeError(f"{arrived} of {len(lines)} readings arrived: something got through the cut link")
+        return Drained(len(lines), joined, line.flowing, ended, line.bytes_up)
+    finally:
+        counter.kill()
+        await counter.wait()
+
+
+async def _publish(lines: Sequence[str], port: int) -> None:
+    publisher = await asyncio.create_subprocess_exec(
+        *("mosquitto_pub", "-h", "127.0.0.1", "-p", str(port), "-q", "1", "-t", "data/x", "-l"),
+        stdin=asyncio.subprocess.PIPE,
+    )
+    await publisher.communicate("".join(f"{line}\n" for line in lines).encode())
+    if publisher.returncode != 0:
+        raise RuntimeError(f"mosquitto_pub ended with {publisher.returncode}")
+
+
+@contextmanager
+def _broker(folder: Path, name: str, config: str, port: int) -> Iterator[None]:
+    path = folder / f"{name}.conf"
+    path.write_text(config)
+    broker = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "/usr/sbin/mosquitto", "-c", str(path)])
+    try:
+        probe = ["mosquitto_pub", "-h", "127.0.0.1", "-p", str(port), "-t", "probe", "-n"]
+        until(
+            lambda: subprocess.run(probe, check=False, stderr=subprocess.DEVNULL).returncode == 0,
+            10,
+            f"the {name} broker",
+        )
+        yield
+    finally:
+        broker.kill()
+        broker.wait()

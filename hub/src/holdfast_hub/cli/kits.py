@@ -1,0 +1,56 @@
+"""Kits on the command line: what a node may do, and its files written for nobody else to read."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from holdfast_hub.cli import exits, output
+from holdfast_hub.cli.client import Client, segment
+from holdfast_hub.cli.exits import CliError
+
+
+def kit_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say what a kit is for; they arrive as `write_kit` takes them."""
+    for option in (
+        click.option("--node", default="node-1", show_default=True, help="The node it is for."),
+        click.option("--broker", default="", metavar="HOST:PORT", help="Where it reaches the broker (the hub knows)."),
+        click.option(
+            "--file-root", "roots", multiple=True, metavar="DIR", help="A folder the agent may change files in."
+        ),
+        click.option("--engine", default="", metavar="URL", help="Its container engine: unix:///run/docker.sock."),
+        click.option("--systemd", default="", metavar="system|user", help="The systemd it may change units of."),
+        click.option(
+            "--devices", default="", metavar="HOST:PORT", help="The site's own broker, where devices publish."
+        ),
+        click.option(
+            "--state-dir", default="/var/lib/holdfast", show_default=True, metavar="DIR", help="The agent's state."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def write_kit(client: Client, name: str, folder: str, words: dict[str, Any]) -> None:
+    """Write a node's edge.toml and key into `folder`, readable by its owner alone."""
+    body = {key: value for key, value in words.items() if key not in ("roots", "state_dir", "broker")}
+    if words["broker"]:
+        host, _, port = words["broker"].rpartition(":")
+        if not host or not port.isdigit():
+            exits.usage(f"--broker {words['broker']} is not HOST:PORT")
+        body |= {"host": host, "port": int(port)}
+    body["file_roots"] = [str(Path(root).absolute()) for root in words["roots"]]
+    body["state_dir"] = str(Path(words["state_dir"]).absolute())
+    files = client.post(f"/v1/sites/{segment(name)}/kit", body)["files"]
+    target = Path(folder)
+    try:
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for file, text in files.items():
+            descriptor = os.open(target / Path(file).name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+                out.write(text)
+    except OSError as error:
+        raise CliError(f"{folder}: {error.strerror}", exits.USAGE, reason="CannotWrite") from None
+    output.say(f"kit in {folder}: run `holdfast-edge run --config {target / 'edge.toml'}` at the site")
