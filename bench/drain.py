@@ -1,10 +1,13 @@
 """A backlog of 200,000 readings from a site's disk to the hub's after an outage, by the real agent, hub and broker; and
 beside it a Mosquitto bridge with the same readings in the same run.
 
-Ours: the agent starts with its backlog on disk and the link down, is refused for `DOWN` seconds with its usual backoff,
-then the link comes up; it ends when the hub has committed the last reading (synchronous=FULL at both ends). The bridge
-is in `bench/bridge.py`; the readings in `bench/dataset.py`. Rates are from link up, reconnecting included, and from when
-the backlog flows; bytes are TCP payload towards the hub. Ours and the bridge take turns.
+Ours: the agent starts with its backlog on disk and the link down; `DOWN` seconds after it was refused for the first time
+the link comes up, and it ends when the hub has committed the last reading (synchronous=FULL at both ends). The bridge is
+in `bench/bridge.py`, the readings in `bench/dataset.py`. Rates are from link up, reconnecting included, and from when the
+backlog flows; bytes are TCP payload towards the hub. Ours and the bridge take turns.
+
+How long reconnecting takes is a choice, not a speed: the agent tries ever more rarely, up to every 5 minutes, so that a
+fleet does not fall on its hub at once; after a long outage the first rate says only that. The bridge tries each second.
 """
 
 import asyncio
@@ -29,8 +32,8 @@ from support.fleet import Agent, Hub, ended
 
 ROWS: Final = 200_000
 APPEND: Final = 500  # readings, as the device intake brings them
-DOWN: Final = 2.0  # seconds the agent runs without a link
-RUNS: Final = 5
+DOWN: Final = 0.5  # seconds
+RUNS: Final = 3
 
 
 def run() -> list[Figure]:
@@ -67,6 +70,8 @@ async def _drain(given: list[Reading]) -> Drained:
                 await _fill(agent.folder / "state", given)
                 with ended(agent):
                     agent.start()
+                    while not line.refused:
+                        await asyncio.sleep(0.01)
                     await asyncio.sleep(DOWN)
                     return await _measure(hub, line)
 

@@ -10,12 +10,14 @@ BULK: Final = 16 * 1024  # bytes up on one connection: more than a greeting, so 
 
 
 class Line:
-    """`bytes_up` counts what went to the far end; `flowing` is when the backlog began to flow (0.0: not yet)."""
+    """`bytes_up` counts what went to the far end, `refused` attempts while cut; `flowing` is when the backlog began to
+    flow (0.0: not yet)."""
 
     def __init__(self, to_port: int) -> None:
         self.port = 0
         self.bytes_up = 0
         self.flowing = 0.0
+        self.refused = 0
         self._to_port = to_port
         self._joined = False
         self._writers: set[asyncio.StreamWriter] = set()
@@ -47,6 +49,7 @@ class Line:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self._joined:
+            self.refused += 1
             writer.close()
             return
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to_port)

@@ -228,10 +228,20 @@ async def test_what_cannot_be_is_reported_once_and_holds_up_nothing(
         await it.reaches("Degraded")
         await eventually(lambda: it.condition("File/b") == ("Ready", "AsWanted"))
         assert it.condition("File/a") == condition
-        await it.passes(3600)
+        await it.passes(250)
         await never(lambda: it.provider.calls.count(("check", "File/a")) > 1)
         await eventually(lambda: it.outbox.said()[-1:] == ["A3 degraded"])
         assert it.site.owned.things.keys() == {"File/b"}
+
+
+async def test_a_machine_that_was_mended_is_noticed_within_minutes(it: TestSite) -> None:
+    it.provider.refuses["File/a"] = PermanentError("no such user", reason="NoUser")
+    async with Running(*it.loops()):
+        await it.give(named("a"))
+        await it.reaches("Degraded")
+        del it.provider.refuses["File/a"]
+        await it.passes(301)
+        await it.reaches("Converged")
 
 
 @pytest.mark.invariant("newer-target-cancels-retries")

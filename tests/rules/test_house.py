@@ -79,7 +79,7 @@ def test_no_shell_strings() -> None:
     ("module", "banned"),
     [
         ("holdfast_edge.agent", ["docker", "rich", "click", "yaml", "holdfast_hub", "sqlite_utils", "cel_expr_python"]),
-        ("holdfast_edge.cli.main", ["docker", "psutil", "dbus_fast", "paho", "holdfast_hub", "cryptography"]),
+        ("holdfast_edge.cli.main", ["docker", "dbus_fast", "paho", "holdfast_hub", "cryptography"]),
         ("holdfast_hub.cli.main", ["rich", "yaml", "starlette", "uvicorn", "cel_expr_python", "paho", "msgspec"]),
         ("holdfast_hub.cli.apply", ["rich", "yaml", "starlette", "uvicorn", "cel_expr_python", "paho", "msgspec"]),
     ],

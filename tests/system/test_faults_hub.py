@@ -71,7 +71,9 @@ def test_a_broker_wiped_while_the_hub_is_down_is_given_what_the_hub_has_committe
         whole.hub.kill()
         whole.broker.wipe()
         whole.agent.start()
-        until(lambda: (whole.status().get("link") or {}).get("doing") == "connected", 30, "the agent at the empty broker")
+        until(
+            lambda: (whole.status().get("link") or {}).get("doing") == "connected", 30, "the agent at the empty broker"
+        )
         assert whole.identity() == before, "a missing target removes nothing"
         whole.hub.start()
         whole.hub.ready()
@@ -103,7 +105,9 @@ def test_a_broker_put_back_to_an_old_state_takes_no_site_back_and_is_put_right_b
         assert whole.state() == "Converged"
 
 
-def test_a_hub_put_back_to_an_old_copy_tells_a_site_ahead_of_it_nothing_until_a_person_adopts_it(tmp_path: Path) -> None:
+def test_a_hub_put_back_to_an_old_copy_tells_a_site_ahead_of_it_nothing_until_a_person_adopts_it(
+    tmp_path: Path,
+) -> None:
     with slices.running(tmp_path, devices=True) as whole:
         assert whole.hub.call("site", "add", "press-02").status == 0
         device = whole.device()

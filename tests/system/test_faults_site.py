@@ -70,13 +70,13 @@ def test_no_forged_torn_or_replayed_target_moves_a_site_and_each_is_reported_wit
         bad = forged(whole, older)
         stranger = target.seal(a_target(file_body(), site=SITE, generation=99), [STRANGER])
         tap.publish(port, topic, stranger, *bad.values(), retain=True)
-        until(lambda: whole.refusals() == set(bad), 30, 30, "every refusal to be reported")
+        until(lambda: whole.refusals() == set(bad), 30, "every refusal to be reported")
         described = whole.hub.call("describe", "site", SITE).out
         assert all(reason in described for reason in bad)
         assert whole.identity() == before
         assert whole.state() == "Converged"
-        until(lambda: tap.retained(port, topic) == newest, 30, 30, "the hub to put its own in their place")
-        until(lambda: not whole.problems(), 30, 30, "the site to hold what it is given")
+        until(lambda: tap.retained(port, topic) == newest, 30, "the hub to put its own in their place")
+        until(lambda: not whole.problems(), 30, "the site to hold what it is given")
         whole.apply("three")
         whole.converged("three")
         assert whole.identity()[0] == before[0], "what did not change was not touched"
@@ -89,7 +89,7 @@ def test_an_emptied_target_topic_removes_nothing_and_the_next_target_is_taken(tm
         tap.publish(whole.broker.port, whole.target_topic, b"", retain=True)
         whole.agent.kill()
         whole.agent.start()  # subscribes anew and is given nothing
-        until(lambda: (whole.status().get("link") or {}).get("doing") == "settled", 30, 30, "the hub's answer")
+        until(lambda: (whole.status().get("link") or {}).get("doing") == "settled", 30, "the hub's answer")
         assert whole.status()["status"]["state"] == "Converged"
         assert whole.identity() == before
         whole.apply("two")
@@ -97,12 +97,14 @@ def test_an_emptied_target_topic_removes_nothing_and_the_next_target_is_taken(tm
         assert whole.identity()[0] == before[0]
 
 
-def overwritten(path: Path) -> None:
-    """Damage a database as a disk does: bytes in its middle and at its start are others now."""
-    with path.open("r+b") as file:
-        for at in (0, path.stat().st_size // 2):
-            file.seek(at)
-            file.write(os.urandom(2048))
+def overwritten(database: Path) -> None:
+    """Damage a database as a disk does: bytes at the start and in the middle of it, and of its log, are others now."""
+    for path in (database, database.with_name(f"{database.name}-wal")):
+        if path.exists() and (size := path.stat().st_size):
+            with path.open("r+b") as file:
+                for at in (0, size // 2):
+                    file.seek(at)
+                    file.write(os.urandom(2048))
 
 
 def alone(whole: Slice) -> None:
@@ -143,8 +145,6 @@ def test_a_damaged_database_is_set_aside_and_the_site_goes_on_from_its_last_sign
         before = whole.identity()
         (whole.agent.root / "foreign").write_text("not ours")
         alone(whole)
-        for part in ("-wal", "-shm"):
-            (whole.agent.folder / "state" / f"edge.db{part}").unlink(missing_ok=True)
         overwritten(whole.agent.folder / "state/edge.db")
         whole.agent.start()
         until(lambda: "set aside" in whole.problems(), 30, "the agent to say what happened")

@@ -37,9 +37,14 @@ def test_a_provider_can_ask_for_longer_but_not_for_sooner() -> None:
     assert at(fail(None, TransientError("busy", after=0.001))) == 1
 
 
-@pytest.mark.parametrize("error", [PermanentError("no"), UnsupportedError("never here"), ProviderError("unclassified")])
-def test_a_permanent_failure_is_not_tried_again_at_this_digest(error: ProviderError) -> None:
-    assert at(fail(None, error), now=1e9) is None
+@pytest.mark.parametrize("error", [PermanentError("no"), ProviderError("unclassified")])
+def test_a_permanent_failure_is_tried_again_rarely_in_case_the_machine_was_mended(error: ProviderError) -> None:
+    assert at(fail(None, error)) == LONGEST
+    assert at(fail(fail(None, error), error)) == LONGEST
+
+
+def test_what_is_unsupported_is_not_tried_again_at_this_digest() -> None:
+    assert at(fail(None, UnsupportedError("never here")), now=1e9) is None
 
 
 @pytest.mark.invariant("newer-target-cancels-retries")
@@ -80,7 +85,7 @@ def test_a_plan_is_split_by_what_may_run() -> None:
             None, ResourceKey("File/b"), "", TransientError("busy"), now=10, boot_id="boot", jitter=1.0
         ),
         ResourceKey("File/c"): failed(
-            None, ResourceKey("File/c"), "", PermanentError("no"), now=10, boot_id="boot", jitter=1.0
+            None, ResourceKey("File/c"), "", UnsupportedError("no"), now=10, boot_id="boot", jitter=1.0
         ),
     }
     split = due(steps, tried, now=10, boot_id="boot")

@@ -1,6 +1,7 @@
 """Attempts: may this step run now?
 
-Failures back off 1 s, 2 s, 4 s … to 5 min; a permanent failure is not tried again before the wanted digest changes.
+Failures back off 1 s, 2 s, 4 s … to 5 min; a permanent one is tried again every 5 min, in case the
+machine was mended meanwhile; what is unsupported is not, before the wanted digest changes or the agent starts again.
 Successes that do not last (somebody undoes our change again and again) back off the same way after a few repairs.
 Everything is keyed by (key, digest), so a newer target starts afresh. [inv: newer-target-cancels-retries]
 """
@@ -39,7 +40,7 @@ class Attempt(msgspec.Struct, frozen=True):
 
     @property
     def final(self) -> bool:
-        """Not worth another try at this digest."""
+        """Only a change of the machine or of what is wanted can make another try succeed."""
         return self.outcome in ("permanent", "unsupported")
 
 
@@ -60,7 +61,7 @@ def failed(
     jitter: float,
 ) -> Attempt:
     """Return the attempt after an error. A transient error's `after` only ever lengthens the wait."""
-    same = previous is not None and previous.digest == digest and previous.outcome == "transient"
+    same = previous is not None and previous.digest == digest and previous.outcome != "done"
     count = (previous.count if same and previous is not None else 0) + 1
     after = error.after if isinstance(error, TransientError) else 0.0
     return Attempt(
@@ -69,7 +70,7 @@ def failed(
         _outcome(error),
         count,
         now,
-        now + max(backoff(count, jitter), after),
+        now + (LONGEST if not isinstance(error, TransientError) else max(backoff(count, jitter), after)),
         boot_id,
         error.reason,
         error.message[:MAX_TEXT],
@@ -109,7 +110,7 @@ def due_at(attempt: Attempt | None, digest: str, *, now: float, boot_id: str) ->
     """Return when a step at `digest` may run, in seconds since boot (`now` or before: now); None means never."""
     if attempt is None or attempt.digest != digest:
         return now
-    if attempt.final:
+    if attempt.outcome == "unsupported":
         return None
     return attempt.not_before if attempt.boot_id == boot_id else now
 
