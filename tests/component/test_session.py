@@ -295,15 +295,32 @@ async def test_hello_is_said_again_every_quarter_of_an_hour_and_when_a_hub_comes
         await node.hello()
         node.broker.publish(at("hub"), messages.seal(HubState(FLEET, True, 1, 0, "first"), HUB), retain=True)
         await node.heard_everything()
-        await never(lambda: len(node.hellos()) > 1)
+        await eventually(lambda: node.clock.sleepers >= 2)
+        node.clock.advance(5)
+        await node.hello(2)  # the first one met nobody
         node.broker.publish(at("hub"), messages.seal(HubState(FLEET, False, 1, 0, "first"), HUB), retain=True)
         node.broker.publish(at("hub"), messages.seal(HubState(FLEET, True, 1, 0, "second"), HUB), retain=True)
         await node.heard_everything()
         await eventually(lambda: node.clock.sleepers >= 2)
         node.clock.advance(5)
-        await node.hello(2)
-        node.clock.advance(HELLO_EVERY)
         await node.hello(3)
+        node.clock.advance(HELLO_EVERY)
+        await node.hello(4)
+
+
+async def test_a_hub_that_was_there_before_is_greeted_once(tmp_path: Path) -> None:
+    async with linked(tmp_path) as node:
+        await node.hello()
+        node.broker.publish(at("hub"), messages.seal(HubState(FLEET, True, 1, 0, "first"), HUB), retain=True)
+        await node.heard_everything()
+        await eventually(lambda: node.clock.sleepers >= 2)
+        node.clock.advance(5)
+        await node.hello(2)
+        node.broker.drop(CLIENT)
+        await node.reconnects()
+        await node.hello(3)
+        await node.heard_everything()
+        await never(lambda: len(node.hellos()) > 3)
 
 
 async def test_the_status_is_published_when_it_is_new_and_at_every_connect(tmp_path: Path) -> None:

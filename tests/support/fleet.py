@@ -19,13 +19,14 @@ class Program:
 
     def __init__(self, words: Sequence[str | Path], log: Path) -> None:
         self.words = [str(word) for word in words]
+        self.enter: Sequence[str] = ()  # words before these, for a life in other namespaces
         self.log = log
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "--", *self.words], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*self.enter, "setpriv", "--pdeathsig", "KILL", "--", *self.words], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
     @property
@@ -129,7 +130,7 @@ class Agent(Program):
         verb, *rest = [str(word) for word in words]
         return Answer(
             subprocess.run(
-                [str(BIN / "holdfast-edge"), verb, "--config", str(self.config), *rest],
+                [*self.enter, str(BIN / "holdfast-edge"), verb, "--config", str(self.config), *rest],
                 capture_output=True,
                 text=True,
                 timeout=60,

@@ -133,7 +133,7 @@ def test_a_hub_put_back_to_an_old_copy_tells_a_site_ahead_of_it_nothing_until_a_
             assert {each.topic for each in heard} == {elsewhere}, "nothing is published to the site in conflict"
             assert whole.state() == "Conflict"
             assert whole.identity() == before
-            assert "somebody must decide at the hub" in whole.problems()
+            until(lambda: "somebody must decide at the hub" in whole.problems(), 30, "the site to be told")
         assert whole.hub.call("site", "adopt", SITE, "--yes").status == 0
         whole.converged("four")
         assert whole.apply("five") > 2

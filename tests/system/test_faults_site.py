@@ -169,13 +169,14 @@ def test_a_damaged_outbox_begins_a_new_history_says_so_and_the_old_account_stays
         device = whole.device()
         device.send(100)
         whole.arrived(device)
+        first = len(device.sent)
         whole.agent.kill()
         device.send(100)  # they wait at the site's broker
         overwritten(whole.agent.folder / "state/outbox.db")
         whole.agent.start()
         whole.arrived(device)
         old, new = whole.ledger("p3")
-        assert (old["state"], old["stored"], old["pending"]) == ("superseded", 100, 0)
+        assert (old["state"], old["stored"], old["pending"]) == ("superseded", first, 0)
         assert (new["state"], new["tombstoned"]) == ("open", 0)
         assert old["incarnation"] != new["incarnation"]
         assert "OutboxDamaged" in alarms(whole)
@@ -203,3 +204,67 @@ def test_readings_that_only_a_damaged_outbox_had_are_lost_and_an_alarm_says_so(t
 
 def alarms(whole: Slice) -> set[str]:
     return {each["reason"] for each in whole.hub.site(SITE)["alarms"]}
+
+
+PRESENT = 0.0
+DECADE = 10 * 365.25 * 86400
+SINCE_1970 = time.time() - 60
+
+
+class WrongClock:
+    """Runs an agent under a wall clock that is off by as many seconds as is said, also while it runs."""
+
+    def __init__(self, whole: Slice, off: float) -> None:
+        library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+        self._file = whole.folder / "clock"
+        self.step(off)
+        settings = {
+            "LD_PRELOAD": library,
+            "FAKETIME_TIMESTAMP_FILE": self._file,
+            "FAKETIME_NO_CACHE": 1,
+            "FAKETIME_DONT_FAKE_MONOTONIC": 1,  # neither does a wrong wall clock move the time since boot
+            "NO_FAKE_STAT": 1,
+        }
+        whole.agent.words[:0] = ["env", *(f"{name}={value}" for name, value in settings.items())]
+
+    def step(self, off: float) -> None:
+        fresh = self._file.with_suffix(".new")
+        fresh.write_text(f"{off:+.0f}\n")
+        fresh.replace(self._file)
+
+
+@pytest.mark.invariant("nothing-is-removed-because-of-time")
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [(-SINCE_1970, PRESENT), (DECADE, -SINCE_1970), (PRESENT, DECADE)],
+    ids=["from 1970 to now", "from ten years ahead to 1970", "from now to ten years ahead"],
+)
+def test_a_site_whose_clock_is_wrong_or_steps_converges_delivers_and_removes_nothing(
+    tmp_path: Path, first: float, then: float
+) -> None:
+    with slices.running(tmp_path, devices=True, online=False) as whole:
+        clock = WrongClock(whole, first)
+        whole.agent.start()
+        whole.apply("one")
+        whole.converged("one")
+        before = whole.identity()
+        device = whole.device()
+        device.send(50)
+        whole.arrived(device)
+        clock.step(then)
+        device.send(50)
+        whole.arrived(device)
+        assert whole.identity() == before
+        whole.kept.unlink()
+        until(whole.kept.exists, 30, "the file to be made again")
+        whole.apply("two")
+        whole.converged("two")
+        whole.agent.kill()
+        whole.agent.start()
+        device.send(50)
+        whole.arrived(device)
+        assert whole.state() == "Converged"
+        assert not whole.problems()
+        assert not whole.refusals()
+        told = sorted({round((each["time"] / 1000 - time.time()) / 86400 / 365.25) for each in whole.readings()})
+        assert told == sorted({round(off / 86400 / 365.25) for off in (first, then)}), "the clock was as it was said to be"

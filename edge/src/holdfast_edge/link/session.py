@@ -129,7 +129,9 @@ class Session:
             case "beacon" if delivery.payload:
                 self._take_beacon(delivery.payload)
             case "hub" if delivery.payload:
-                self._take_hub(messages.open_message(delivery.payload, HubState, self._trust.keys), connection, group)
+                hub = messages.open_message(delivery.payload, HubState, self._trust.keys)
+                if self._is_new(hub, live=not delivery.retain):
+                    group.start_soon(self._greet, connection)
 
     async def _take_down(self, down: Down) -> None:
         me = self._identity
@@ -140,6 +142,7 @@ class Session:
         # A queued answer to a hello of an earlier connection says nothing about this one.
         if down.resync is not None and down.resync.nonce in self._nonces:
             self._note("hub", self._disagreement(down.resync))
+            self._outbox.hear()
             link.settled()
 
     def _disagreement(self, resync: Resync) -> str:
@@ -166,13 +169,12 @@ class Session:
         behind = newest > (held.position if held else (0, 0))
         self._note("beacon", f"target {newest} was announced and has not arrived" if behind else "")
 
-    def _take_hub(self, hub: HubState, connection: Connection, group: anyio.abc.TaskGroup) -> None:
-        """Greet a hub that came back while we were connected."""
+    def _is_new(self, hub: HubState, *, live: bool) -> bool:
+        """Return whether a hub came, or came back, while we were connected: our hello may have met nobody."""
         if hub.fleet != self._identity.fleet:
             raise WireError(f"a hub of {hub.fleet}", reason="WrongFleet")
-        if hub.online and self._hub not in ("", hub.session):
-            group.start_soon(self._greet, connection)
-        self._hub = hub.session
+        before, self._hub = self._hub, hub.session
+        return hub.online and hub.session != before and (live or before != "")
 
     async def _greet(self, connection: Connection) -> None:
         await self._clock.sleep(SPREAD * self._jitter())

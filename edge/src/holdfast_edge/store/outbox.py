@@ -26,7 +26,7 @@ MAX_CREDIT: Final = 64  # batches of a stream under way, whatever the hub grants
 class Outbox:
     """Used from one event loop.
 
-    `revision` grows with everything that may give the sender something to do, `heard` with every acknowledgement.
+    `revision` grows with everything that may give the sender something to do, `heard` with every word of the hub.
     """
 
     def __init__(self, database: Database, writer: Writer) -> None:
@@ -102,6 +102,10 @@ class Outbox:
             self._acks.pop(ack.stream, None)
         elif ours:
             self._acks[ack.stream] = ack
+        self.hear()
+
+    def hear(self) -> None:
+        """Note that the hub is there: what met nobody may be sent again."""
         self.heard += 1
         self._bump()
 

@@ -1,9 +1,12 @@
-"""Errors of the operating system as errors of a provider: again later, or not before something changes."""
+"""Errors of the operating system as errors of a provider: again later, or not before something changes; and what cannot be
+looked at for one of them."""
 
 import errno
 from typing import Final
 
-from holdfast_protocol.errors import PermanentError, ProviderError, TransientError
+from holdfast_edge.core.observed import Observed
+from holdfast_protocol.errors import HoldfastError, PermanentError, ProviderError, TransientError
+from holdfast_protocol.wire.names import ResourceKey
 
 _TRANSIENT: Final = {
     errno.ENOSPC: "DiskFull",
@@ -36,3 +39,20 @@ def provider_error(error: OSError, path: str) -> ProviderError:
         return TransientError(text, reason=_TRANSIENT[error.errno])
     reason, hint = _PERMANENT.get(error.errno or 0, ("FileSystem", ""))
     return PermanentError(text, reason=reason, hint=hint)
+
+
+def unseen(key: ResourceKey, error: HoldfastError) -> Observed:
+    """Return a resource that cannot be looked at, or not applied as it is written: with the reason."""
+    return Observed(
+        key=key,
+        exists=False,
+        differences=(error.message,),
+        readiness="degraded",
+        reason=error.reason,
+        message=error.message,
+    )
+
+
+def refusal(error: HoldfastError) -> PermanentError:
+    """Return what is wrong with a spec as a provider says it."""
+    return PermanentError(error.message, reason=error.reason, hint=error.hint)

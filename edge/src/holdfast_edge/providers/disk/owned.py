@@ -16,6 +16,7 @@ import msgspec
 from holdfast_edge.providers.disk import failures
 from holdfast_edge.providers.disk.descent import Place, Roots
 from holdfast_edge.providers.disk.ledger import Before, Entry, Ledger
+from holdfast_edge.providers.disk.made import remove_made
 from holdfast_edge.providers.disk.replace import KEEP, remove_name, replace_file, replace_link, temporary_name
 from holdfast_protocol.errors import PermanentError
 from holdfast_protocol.wire.names import ResourceKey
@@ -81,7 +82,7 @@ class Owned:
             with suppress(FileNotFoundError), self._roots.parent(place, make=entry.before is not None) as folder:
                 remove_name(folder, temporary_name(place.name))
                 self._restore(folder, place, entry)
-            self._remove_made(entry)
+            remove_made(self._ledger, self._roots, entry)
             self._ledger.forget(path)  # last: a kill before leaves the rest to be done
 
     def _claim(self, key: ResourceKey, place: Place, *, keep_before: bool, note: str) -> os.stat_result | None:
@@ -122,24 +123,6 @@ class Owned:
             content = self._ledger.content_before(place.path)
             uid, gid = (before.uid, before.gid) if os.geteuid() == 0 else (KEEP, KEEP)
             replace_file(folder, place.name, content, mode=before.mode, uid=uid, gid=gid)
-
-    def _remove_made(self, entry: Entry) -> None:
-        for made in reversed(entry.made):
-            place = self._roots.place(made)
-            try:
-                with self._roots.parent(place) as folder:
-                    os.rmdir(place.name, dir_fd=folder)
-            except FileNotFoundError:
-                continue
-            except OSError:  # not empty: another file of ours below inherits it, or it is somebody's by now
-                self._bequeath(made, entry.path)
-
-    def _bequeath(self, made: str, path: str) -> None:
-        for heir in self._ledger.entries.values():
-            if heir.path != path and heir.path.startswith(made + "/"):
-                if made not in heir.made:
-                    self._ledger.put(msgspec.structs.replace(heir, made=tuple(sorted((*heir.made, made), key=len))))
-                return
 
 
 def _before(folder: int, place: Place, standing: os.stat_result) -> tuple[Before, bytes | None]:

@@ -68,9 +68,9 @@ class FileProvider:
                 paths.add(want.path)
                 found[resource.key] = self._one(resource.key, want, accounts)
             except HoldfastError as error:
-                found[resource.key] = _unseen(resource.key, error)
+                found[resource.key] = failures.unseen(resource.key, error)
             except OSError as error:
-                found[resource.key] = _unseen(resource.key, failures.provider_error(error, want.path))
+                found[resource.key] = failures.unseen(resource.key, failures.provider_error(error, want.path))
         self._looks.keep_only(paths)
         return found, paths
 
@@ -134,14 +134,3 @@ def _differences(look: Look, want: Wanted, uid: int, gid: int) -> tuple[str, ...
     if gid not in {KEEP, look.gid}:
         found.append(f"group: is {look.gid}, wanted {want.group}")
     return tuple(found)
-
-
-def _unseen(key: ResourceKey, error: HoldfastError) -> Observed:
-    return Observed(
-        key=key,
-        exists=False,
-        differences=(error.message,),
-        readiness="degraded",
-        reason=error.reason,
-        message=error.message,
-    )

@@ -12,6 +12,7 @@ from typing import Any, Final
 import anyio
 import anyio.to_thread
 
+from holdfast_edge.providers.disk import failures
 from holdfast_edge.providers.port import Observed, Scope, Wake
 from holdfast_edge.providers.systemd.home import Home
 from holdfast_edge.providers.systemd.port import SystemdBackend, UnitState
@@ -46,7 +47,7 @@ class SystemdServiceProvider:
             try:
                 wants[resource.key] = self._want(resource)
             except HoldfastError as error:
-                found[resource.key] = _unseen(resource.key, error)
+                found[resource.key] = failures.unseen(resource.key, error)
         disks, fresh = await anyio.to_thread.run_sync(self._files.look, wants)
         names = [want.name for want in wants.values()]
         self._files.follow(wants.values())
@@ -157,7 +158,7 @@ class SystemdServiceProvider:
 
 def _observed(key: ResourceKey, want: Wanted, disk: OnDisk, state: UnitState) -> Observed:
     if disk.problem is not None:
-        return _unseen(key, disk.problem)
+        return failures.unseen(key, disk.problem)
     stands = standing(want, state)
     detail = {
         "unit": want.name,
@@ -174,15 +175,4 @@ def _observed(key: ResourceKey, want: Wanted, disk: OnDisk, state: UnitState) ->
         reason=stands.reason,
         message=stands.message,
         detail=detail,
-    )
-
-
-def _unseen(key: ResourceKey, error: HoldfastError) -> Observed:
-    return Observed(
-        key=key,
-        exists=False,
-        differences=(error.message,),
-        readiness="degraded",
-        reason=error.reason,
-        message=error.message,
     )
