@@ -1,6 +1,6 @@
 """The rival: a Mosquitto bridge that hands the same readings from one broker to another after an outage, from memory.
 
-It is given every advantage: queues without bounds, nothing written to disk, a new attempt every second instead of ever
+It is given every advantage: queues without bounds, nothing written to disk, told to try again every second instead of ever
 rarer ones, and a reader that only counts bytes at the far end.
 """
 

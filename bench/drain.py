@@ -7,7 +7,8 @@ in `bench/bridge.py`, the readings in `bench/dataset.py`. Rates are from link up
 backlog flows; bytes are TCP payload towards the hub. Ours and the bridge take turns.
 
 How long reconnecting takes is a choice, not a speed: the agent tries ever more rarely, up to every 5 minutes, so that a
-fleet does not fall on its hub at once; after a long outage the first rate says only that. The bridge tries each second.
+fleet does not fall on its hub at once; after a long outage the first rate says only that. The bridge is told to
+try each second; what it needs is measured.
 """
 
 import asyncio
@@ -34,7 +35,7 @@ ROWS: Final = 200_000
 APPEND: Final = 500  # readings, as the device intake brings them
 DOWN: Final = 0.5  # seconds
 RUNS: Final = 7
-BRIDGE_RUNS: Final = 3  # its wait varies less
+BRIDGE_RUNS: Final = 3  # filling its broker takes long
 
 
 def run() -> list[Figure]:

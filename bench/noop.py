@@ -88,6 +88,8 @@ def _registry(folder: Path, environ: dict[str, str]) -> registry.Registry:
         host_paths=(),
         privileged=False,
         systemd="user",
+        kernel=False,
+        hub=Way("127.0.0.1", 1883),
         site=builders.SITE,
         state=folder / "state",
         denied=(),

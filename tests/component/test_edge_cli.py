@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -269,3 +270,12 @@ def test_another_user_is_not_heard_whatever_the_modes_say(capsys: Captured) -> N
     finally:
         edge.stop()
         shutil.rmtree(folder)
+
+
+def test_a_database_can_be_looked_into_with_sqlite_utils(tmp_path: Path) -> None:
+    database = sqlite3.connect(tmp_path / "edge.db")
+    database.execute("CREATE TABLE targets (epoch, generation)")
+    database.close()
+    command = [Path(sys.executable).with_name("holdfast-edge"), "db", "tables", tmp_path / "edge.db"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [{"table": "targets"}]

@@ -304,6 +304,16 @@ async def fill(outbox: Outbox) -> None:
     assert reason == "DiskFull"
 
 
+async def test_telemetry_leaves_the_last_of_a_disk_to_reports(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path, Quotas(ballast=1 << 60))  # more than any disk has, so there is no ballast
+    with pytest.raises(TransientError) as refused:
+        await outbox.append_readings(readings(0, 10))
+    assert refused.value.reason == "DiskFull"
+    await outbox.append_records("p0", [record(1)])
+    assert outbox.depth()["p0"].rows == 1
+    outbox.close()
+
+
 async def test_on_a_full_disk_telemetry_waits_and_reports_go_on(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path, Quotas(ballast=1 << 20, file=1 << 20))
     ballast = tmp_path / "outbox.ballast"

@@ -351,7 +351,9 @@ async def test_a_full_outbox_delays_reports_and_nothing_else(it: TestSite) -> No
         await it.give(named("a"))
         await it.reaches("Converged")
         await eventually(
-            lambda: "reports wait: disk full" in (it.site.board.status.problems if it.site.board.status else ())
+            lambda: (
+                "DiskFull: reports wait: disk full" in (it.site.board.status.problems if it.site.board.status else ())
+            )
         )
         it.outbox.trouble = None
         await it.passes(5)

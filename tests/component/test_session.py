@@ -260,6 +260,14 @@ async def test_the_link_is_settled_by_the_answer_to_this_connections_hello_and_n
         await eventually(lambda: node.states[-1].doing == "settled")
 
 
+async def test_the_answer_to_a_hello_lets_what_met_nobody_be_sent_again(tmp_path: Path) -> None:
+    async with linked(tmp_path) as node:
+        hello = await node.hello()
+        heard = node.outbox.heard
+        node.tell(resync=Resync(hello.nonce))
+        await eventually(lambda: node.outbox.heard > heard)
+
+
 async def test_a_hub_that_disagrees_is_a_problem_until_it_agrees(tmp_path: Path) -> None:
     async with linked(tmp_path) as node:
         node.broker.publish(at("target"), sealed(5), retain=True)

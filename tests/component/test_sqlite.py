@@ -33,9 +33,14 @@ async def test_a_call_runs_off_the_event_loop_and_returns_its_result(tmp_path: P
 
 def test_an_error_inside_a_transaction_leaves_nothing_behind(tmp_path: Path) -> None:
     database = Database(tmp_path / "a.db", [FIRST])
-    with pytest.raises(ZeroDivisionError), database.transaction() as connection:
-        connection.execute("INSERT INTO thing VALUES ('two')")
-        raise ZeroDivisionError
+
+    def interrupted() -> None:
+        with database.transaction() as connection:
+            connection.execute("INSERT INTO thing VALUES ('two')")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        interrupted()
     with database.reading() as connection:
         assert connection.execute("SELECT count(*) FROM thing").fetchone()[0] == 1
     database.close()

@@ -179,7 +179,23 @@ async def test_a_disk_that_refuses_leaves_the_message_unacknowledged(
         await node.inbox.take(sealed())
     monkeypatch.undo()
     await node.inbox.take(sealed())  # delivered again
-    assert (tmp_path / copies.TARGET).exists()
+    assert (tmp_path / copies.TARGET).read_bytes() == sealed()
+
+
+async def test_a_copy_that_could_not_be_written_is_written_when_its_target_comes_again(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise TransientError("full", reason="DiskFull")
+
+    await node.inbox.take(sealed())
+    newer = sealed(a_target(file_body("newer"), generation=2))
+    monkeypatch.setattr(copies, "write", full)
+    with pytest.raises(TransientError):
+        await node.inbox.take(newer)
+    monkeypatch.undo()
+    await node.inbox.take(newer)
+    assert (tmp_path / copies.TARGET).read_bytes() == newer
 
 
 async def test_a_target_stays_last_good_until_another_is_stable(node: Node, tmp_path: Path) -> None:

@@ -26,7 +26,10 @@ class Program:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self.enter, "setpriv", "--pdeathsig", "KILL", "--", *self.words], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*self.enter, "setpriv", "--pdeathsig", "KILL", "--", *self.words],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
 
     @property

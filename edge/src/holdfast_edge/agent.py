@@ -39,6 +39,7 @@ from holdfast_protocol.runtime import clock as clocks
 from holdfast_protocol.runtime import link, paho, tasks
 from holdfast_protocol.runtime.mqtt import Options
 from holdfast_protocol.wire.batch import Stamp
+from holdfast_protocol.wire.firewall import Way
 from holdfast_protocol.wire.names import NodeName
 
 CLOSE_WITHIN: Final = 5.0  # seconds for providers to let go
@@ -88,6 +89,8 @@ async def _run(settings: Settings, folder: Path, config: Path) -> None:
         host_paths=settings.providers.host_paths,
         privileged=settings.providers.privileged,
         systemd=settings.providers.systemd,
+        kernel=settings.providers.kernel,
+        hub=Way(settings.hub.host, settings.hub.port),
         site=identity.site,
         state=folder,
         denied=(config, Path(settings.key_file)),
@@ -153,7 +156,12 @@ def _loops(
     for provider in chosen.providers:
         loops[f"watch {provider.kinds[0]}"] = partial(run_watch, site, provider)
     if settings.devices is not None:
-        loops["devices"] = partial(run_devices, paho.dial, settings.devices, outbox, site.clock)
+
+        def note(problem: str) -> None:
+            if site.board.note("devices", problem):
+                wake()
+
+        loops["devices"] = partial(run_devices, paho.dial, settings.devices, outbox, site.clock, note=note)
     return loops
 
 

@@ -54,6 +54,7 @@ class Providers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host_paths: tuple[str, ...] = ()  # folders of the machine that containers may mount
     privileged: bool = False  # whether containers may be
     systemd: Literal["", "system", "user"] = ""
+    kernel: bool = False  # whether its settings, its modules and the firewall may be changed
 
 
 class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope as Oracle
-from support.builders import HUB, NODE, STRANGER
 
 from holdfast_protocol.errors import WireError
 from holdfast_protocol.wire import envelope
+from support.builders import HUB, NODE, STRANGER
 
 KIND = envelope.payload_type("target")
 KEYS = {HUB.keyid: HUB.public, NODE.keyid: NODE.public}

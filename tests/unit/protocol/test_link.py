@@ -37,22 +37,45 @@ def attempts(count: int, action: Callable[[], None] = lambda: None) -> Callable[
     return make
 
 
-def test_waits_double_up_to_five_minutes_and_are_spread_over_their_whole_length() -> None:
-    longest, shortest = Backoff(), Backoff()
-    assert [longest.wait("Lost", 1.0) for _ in range(10)] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]
-    assert {shortest.wait("Lost", 0.0) for _ in range(10)} == {0.0}
+def waits(backoff: Backoff, reason: str, chance: float, count: int) -> list[float]:
+    """Fail so many times, each after the wait before it."""
+    now, found = 1000.0, []
+    for _ in range(count):
+        found.append(backoff.wait(reason, chance, now))
+        now += found[-1]
+    return found
+
+
+def test_waits_grow_with_the_outage_up_to_five_minutes_and_are_spread_over_their_whole_length() -> None:
+    longest = Backoff()
+    assert [longest.wait("Lost", 1.0, 1000.0 + after) for after in (0, 4, 8, 10, 80, 800, 2400, 86_400)] == [
+        1, 1, 1, 1.25, 10, 100, 300, 300,
+    ]  # fmt: skip
+    assert set(waits(Backoff(), "Lost", 0.0, 10)) == {0.0}
+    assert longest.wait("Lost", 0.5, 1080.0) == 5
+
+
+def test_an_outage_of_days_takes_few_attempts() -> None:
+    chances = iter([0.5] * 10_000)
+    now, backoff, attempts = 0.0, Backoff(), 0
+    while now < 3 * 86_400:
+        now += backoff.wait("Unreachable", next(chances), now) + 0.01
+        attempts += 1
+    assert attempts < 2000
 
 
 @pytest.mark.parametrize("reason", ["Refused", "TakenOver"])
 def test_who_was_refused_or_taken_over_waits_long_whatever_the_chance(reason: str) -> None:
-    longest, shortest = Backoff(), Backoff()
-    assert [longest.wait(reason, 1.0) for _ in range(5)] == [60, 120, 240, 300, 300]
-    assert [shortest.wait(reason, 0.0) for _ in range(5)] == [30, 60, 120, 150, 150]
+    assert waits(Backoff(), reason, 1.0, 5) == [60, 120, 240, 300, 300]
+    assert waits(Backoff(), reason, 0.0, 5) == [30, 60, 120, 150, 150]
 
 
-def test_a_thousand_failures_are_as_good_as_ten() -> None:
+def test_after_an_answer_the_next_outage_counts_from_its_own_beginning() -> None:
     backoff = Backoff()
-    assert max(backoff.wait("Lost", 1.0) for _ in range(2000)) == 300
+    assert backoff.wait("Lost", 1.0, 0.0) == 1
+    assert backoff.wait("Lost", 1.0, 800.0) == 100
+    backoff.reset()
+    assert backoff.wait("Lost", 1.0, 900.0) == 1
 
 
 async def run(
@@ -65,6 +88,7 @@ async def run(
     class Clock(FakeClock):
         async def sleep(self, seconds: float) -> None:
             slept.append(seconds)
+            self.advance(16)  # slower than asked, so that a few attempts make a long outage
 
     with pytest.raises(Stop):
         await run_link(

@@ -2,11 +2,11 @@
 
 import msgspec
 import pytest
-from support.builders import HUB, STRANGER, a_target, expected, file_body
 
 from holdfast_protocol.errors import WireError
 from holdfast_protocol.wire import digest, envelope, strict, target
 from holdfast_protocol.wire.names import FleetName, SiteName
+from support.builders import HUB, STRANGER, a_target, expected, file_body
 
 
 def refusal(data: bytes, accepts: target.Expected) -> str:

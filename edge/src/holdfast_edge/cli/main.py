@@ -68,6 +68,12 @@ def _parser() -> argparse.ArgumentParser:
         "--for", dest="seconds", type=_duration, default=3600.0, help="how long: 90s, 30m (default 1h), 2d"
     )
     hold.add_argument("--reason", default="", help="why; others will read it")
+    look = add(
+        "db", _db, "Look into a database with sqlite-utils (the extra `tools`); for copies, or while the agent is down."
+    )
+    look.add_argument(
+        "words", nargs=argparse.REMAINDER, metavar="...", help="sqlite-utils' own words: tables FILE --counts"
+    )
     what = hold.add_mutually_exclusive_group()
     what.add_argument("--list", action="store_true", help="list the holds that stand")
     what.add_argument("--release", metavar="ID", default="", help="end a hold now")
@@ -175,6 +181,17 @@ def _hold(options: argparse.Namespace) -> int:
     else:
         print(text)
     return DONE
+
+
+def _db(options: argparse.Namespace) -> int:
+    import importlib.util
+
+    if importlib.util.find_spec("sqlite_utils") is None:
+        hint = "pip install 'holdfast-edge[tools]'"
+        raise CliError("sqlite-utils is not installed", USAGE, reason="NotInstalled", hint=hint)
+    from sqlite_utils.cli import cli
+
+    return int(cli.main(options.words, prog_name="holdfast-edge db", standalone_mode=False) or DONE)
 
 
 if __name__ == "__main__":

@@ -73,9 +73,11 @@ async def run_devices(
     clock: Clock,
     *,
     on_state: Callable[[LinkState], None] = lambda _: None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Take device messages until cancelled. Raises InputError for topics that name no device."""
-    intake = Intake(source.topics, outbox, clock)
+    """Take device messages until cancelled; `note` is told why none are taken ("": they are). Raises InputError for
+    topics that name no device."""
+    intake = Intake(source.topics, outbox, clock, note)
     options = Options(
         client_id=CLIENT_ID, host=source.host, port=source.port, receive_maximum=BATCH, max_packet=MAX_PACKET
     )
@@ -87,11 +89,14 @@ async def run_devices(
 class Intake:
     """INVARIANTS: `_window` and `_rejected` say the same as the cursor in the outbox, or more, while `_lock` is held."""
 
-    def __init__(self, topics: tuple[str, ...], outbox: Sink, clock: Clock) -> None:
+    def __init__(
+        self, topics: tuple[str, ...], outbox: Sink, clock: Clock, note: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._topics = topics
         self._heads = prefixes(topics)
         self._outbox = outbox
         self._clock = clock
+        self._note = note
         self._lock = anyio.Lock()
         self._unreported = anyio.Event()
         stored = outbox.cursor(CURSOR)
@@ -176,8 +181,10 @@ class Intake:
             try:
                 await self._outbox.append_readings(readings, cursor=(CURSOR, memory))
             except TransientError as error:
+                self._note(f"{error.reason}: readings wait at the site's broker: {error.message}")
                 await self._clock.sleep(error.after or RETRY)
             else:
+                self._note("")
                 return
 
     async def run_reports(self) -> None:

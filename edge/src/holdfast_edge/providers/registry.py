@@ -10,6 +10,7 @@ from typing import Final, Literal
 from holdfast_edge.providers.port import Provider
 from holdfast_edge.providers.unsupported import UnsupportedProvider
 from holdfast_protocol.errors import UnsupportedError
+from holdfast_protocol.wire.firewall import Way
 from holdfast_protocol.wire.names import ResourceKey, SiteName
 
 OWN_UNITS: Final = ("holdfast-edge.service",)
@@ -38,6 +39,8 @@ def equip(
     host_paths: Sequence[str],
     privileged: bool,
     systemd: Literal["", "system", "user"],
+    kernel: bool,
+    hub: Way,
     site: SiteName,
     state: Path,
     denied: Sequence[Path],
@@ -45,28 +48,51 @@ def equip(
 ) -> Registry:
     """Return the providers the settings allow.
 
-    `state` is the agent's own folder and `denied` its other files: no resource may touch them.
+    `state` is the agent's own folder and `denied` its other files: no resource may touch them. `hub`: what no firewall closes.
     [inv: agent-is-never-its-own-casualty]
     """
     from holdfast_edge.providers.container.configuration import ConfigurationProvider
 
     return Registry(
         [
-            _files(file_roots, denied, state),
+            *_files(file_roots, denied, state),
             _services(systemd, state, environ),
             ConfigurationProvider(state),
             _containers(engine, site, state, host_paths, privileged),
+            *_kernel(kernel, hub, state),
         ]
     )
 
 
-def _files(roots: Sequence[str], denied: Sequence[Path], state: Path) -> Provider:
+def _files(roots: Sequence[str], denied: Sequence[Path], state: Path) -> list[Provider]:
     if not roots:
         hint = "name folders in providers.file_roots of edge.toml"
-        return UnsupportedProvider(("File",), "no folder is open to files here", reason="NoFileRoots", hint=hint)
+        kinds = ("File", "Directory")
+        return [UnsupportedProvider(kinds, "no folder is open to files here", reason="NoFileRoots", hint=hint)]
+    from holdfast_edge.providers.files.directories import DirectoryProvider
     from holdfast_edge.providers.files.provider import FileProvider
 
-    return FileProvider(roots=[Path(root) for root in roots], denied=[*denied, state], state=state / "files")
+    paths, kept = [Path(root) for root in roots], [*denied, state]
+    return [
+        FileProvider(roots=paths, denied=kept, state=state / "files"),
+        DirectoryProvider(roots=paths, denied=kept, state=state / "directories"),
+    ]
+
+
+def _kernel(allowed: bool, hub: Way, state: Path) -> list[Provider]:
+    if not allowed:
+        kinds = ("Sysctl", "KernelModule", "Firewall")
+        hint = "say kernel = true in [providers] of edge.toml"
+        return [UnsupportedProvider(kinds, "the kernel is not open to changes here", reason="KernelClosed", hint=hint)]
+    from holdfast_edge.providers.firewall.provider import FirewallProvider
+    from holdfast_edge.providers.modules.provider import KernelModuleProvider
+    from holdfast_edge.providers.sysctl.provider import SysctlProvider
+
+    return [
+        SysctlProvider(state=state / "sysctl"),
+        KernelModuleProvider(state=state / "modules"),
+        FirewallProvider(hub, state=state / "firewall"),
+    ]
 
 
 def _services(which: Literal["", "system", "user"], state: Path, environ: Mapping[str, str]) -> Provider:

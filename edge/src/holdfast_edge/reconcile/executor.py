@@ -123,7 +123,7 @@ class Executor:
                     lane.left.remove(change.key)
             self.trouble = ""
         except TransientError as error:  # of the journal: without a kept intent there is no effect
-            self.trouble = f"changes cannot be recorded: {error.message}"
+            self.trouble = f"{error.reason}: changes cannot be recorded: {error.message}"
             self._rests_until = self._clock.boottime() + STORE_REST
         finally:
             del self._lanes[number]

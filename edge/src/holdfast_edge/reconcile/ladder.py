@@ -30,7 +30,7 @@ async def run_ladder(site: Site, outbox: Records, news: Wakes) -> None:
                 _note(site, "")
                 refused = False
             except TransientError as error:
-                _note(site, f"reports wait: {error.message}")
+                _note(site, f"{error.reason}: reports wait: {error.message}")
                 refused = True
             again = lifecycle.again_at(life, site.soak)
             wait = IDLE if again is None else max(again - site.clock.boottime(), 0.0)

@@ -85,7 +85,7 @@ async def _kept(site: Site, write: Awaitable[None]) -> None:
     try:
         await write
     except TransientError as error:
-        site.board.note("database", f"cannot write: {error.message}")
+        site.board.note("database", f"{error.reason}: cannot write: {error.message}")
     else:
         site.board.note("database", "")
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from holdfast_edge.store.outbox_files import drop_ballast
 from holdfast_protocol.errors import TransientError
 
 TARGET: Final = "target.dsse"  # the last accepted target, the signed bytes as received
@@ -26,19 +27,25 @@ def write(path: Path, data: bytes) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        raise TransientError(f"{path}: {error.strerror}", reason="DiskFull", after=5) from error
+        raise _refused(path, error) from error
 
 
 def append(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Add to the end of the file. Raises TransientError when the disk refuses."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        with open(handle, "ab", buffering=0) as file:
+        with open(handle, "ab") as file:
             file.write(data)
+            file.flush()
             if durable:
                 os.fsync(file.fileno())
     except OSError as error:
-        raise TransientError(f"{path}: {error.strerror}", reason="DiskFull", after=5) from error
+        raise _refused(path, error) from error
+
+
+def _refused(path: Path, error: OSError) -> TransientError:
+    drop_ballast(path.parent)  # room for the next try
+    return TransientError(f"{path}: {error.strerror}", reason="DiskFull", after=5)
 
 
 def read(path: Path, limit: int) -> bytes:

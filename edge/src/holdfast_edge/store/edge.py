@@ -5,7 +5,8 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from holdfast_protocol.errors import PermanentError
+from holdfast_edge.store.outbox_files import drop_ballast
+from holdfast_protocol.errors import PermanentError, TransientError
 from holdfast_protocol.runtime.sqlite import Database, migrations
 
 T = TypeVar("T")
@@ -26,18 +27,27 @@ def open_edge(folder: Path) -> Opened:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / NAME
     try:
-        return Opened(Database(path, migrations("holdfast_edge.store")))
+        return Opened(_database(path))
+    except TransientError as error:
+        if error.reason != "DiskFull":
+            raise
+        drop_ballast(folder)
+        return Opened(_database(path))
     except PermanentError as error:
         if error.reason != "Damaged":
             raise
         return begin_anew(path, error)
 
 
+def _database(path: Path) -> Database:
+    """The outbox's ballast is room for this one too: a full disk stops no repair."""
+    return Database(path, migrations("holdfast_edge.store"), on_full=lambda: drop_ballast(path.parent))
+
+
 def begin_anew(path: Path, damage: PermanentError) -> Opened:
     """Set a closed, damaged database aside and open an empty one in its place."""
     aside = _set_aside(path)
-    database = Database(path, migrations("holdfast_edge.store"))
-    return Opened(database, f"{damage.message}; set aside as {aside.name}")
+    return Opened(_database(path), f"{damage.message}; set aside as {aside.name}")
 
 
 def decoded(data: bytes, kind: type[T]) -> T:

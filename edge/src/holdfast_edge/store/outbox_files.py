@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+from holdfast_protocol.errors import TransientError
+
 KEPT: Final = 3  # databases put aside; older ones go
 _PARTS: Final = ("", "-wal", "-shm")
 
@@ -65,6 +67,14 @@ def load_ballast(folder: Path, size: int) -> None:
             os.posix_fallocate(file.fileno(), 0, size)
     except OSError:  # the room went while it was taken: there is none to reserve
         path.unlink(missing_ok=True)
+
+
+def check_reserve(folder: Path, size: int) -> None:
+    """Raise TransientError `DiskFull` for what must leave the last `size` bytes of a disk to reports and repairs.
+
+    While the ballast is there it is the reserve; once it was given back, free space is."""
+    if size and not (folder / "outbox.ballast").exists() and shutil.disk_usage(folder).free < size:
+        raise TransientError(f"{folder}: the last {size} bytes are for reports", reason="DiskFull", after=5)
 
 
 def drop_ballast(folder: Path) -> bool:

@@ -119,6 +119,8 @@ class Writer:
         return False
 
     def _write(self, name: str, appends: Sequence[Append]) -> None:
+        if name in ("p2", "p3"):
+            files.check_reserve(self._folder, self._quotas.ballast)
         groups = _groups(name, appends)
         cursors = dict(append.cursor for append in appends if append.cursor is not None)
         stamp = self._stamp()
@@ -134,6 +136,14 @@ class Writer:
 
     def release(self, ack: StreamAck) -> tuple[bool, bool]:
         """Delete a part of what the hub has; return whether it is our history it speaks of, and whether more remains."""
+        try:
+            return self._release(ack)
+        except TransientError as error:
+            if error.reason != "DiskFull" or not files.drop_ballast(self._folder):
+                raise
+            return self._release(ack)
+
+    def _release(self, ack: StreamAck) -> tuple[bool, bool]:
         stream = copy(self.streams[ack.stream])
         if ack.incarnation != stream.incarnation or ack.upto > stream.high:
             return False, False

@@ -43,6 +43,7 @@ class Targets:
         self._copy = folder / copies.TARGET
         self._trust = trust
         self._notes: tuple[str, ...] = ()
+        self._behind = False  # the copy is older than what is held
         self._counted: dict[str, tuple[int, int]] = {}  # by reason: refusals not written yet, when one last was
         self._load()
         self._recover()
@@ -72,6 +73,7 @@ class Targets:
             try:
                 copies.write(self._copy, self._envelope())
             except TransientError as error:  # a full disk at start stops no repair
+                self._behind = True
                 self._notes = (f"the copy of the target is not written: {error.message}",)
 
     def _envelope(self) -> bytes:
@@ -128,9 +130,10 @@ class Targets:
             with self._database.transaction() as connection:
                 connection.execute("DELETE FROM refused")
         self._refused = {}
-        if news or not self._copy.exists():
+        if news or self._behind or not self._copy.exists():
+            self._behind = True
             copies.write(self._copy, envelope)
-            self._notes = ()
+            self._behind, self._notes = False, ()
         return news
 
     async def refuse(self, error: WireError, envelope: bytes, *, at: int) -> None:

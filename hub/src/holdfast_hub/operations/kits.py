@@ -102,6 +102,7 @@ def _edge_toml(identity: Identity, site: SiteName, node: NodeName, words: KitWor
         f"file_roots = {_toml(words.file_roots)}",
         f"engine = {_toml(words.engine)}  # unix:///run/docker.sock",
         f"systemd = {_toml(words.systemd)}  # system, or user",
+        "kernel = false  # whether its settings, its modules and the firewall may be changed",
         "",
     ]
     host, _, port = words.devices.rpartition(":")

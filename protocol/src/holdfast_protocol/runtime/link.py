@@ -1,7 +1,8 @@
 """Staying connected: when to try again, and the loop that does.
 
-Full jitter, exponential to 5 min, and back to the start only after the handler called `settled`: a connection that is
-made and lost again before a hello was answered is a failure like any other. A broker that refuses, or another client
+Full jitter over an eighth of the time spent without a link, so ever more rarely, to 5 min; back to the start only after
+the handler called `settled`: a connection that is made and lost again before a hello was answered is a failure like any
+other. A broker that refuses, or another client
 that took our session over, is no matter of the network: trying at once would only make the two fight.
 """
 
@@ -16,7 +17,8 @@ from holdfast_protocol.errors import LinkLost, MisuseError
 from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.runtime.mqtt import Connected, Dial, Handler, Options
 
-FIRST: Final = 1.0  # seconds: the longest wait after the first failure
+FIRST: Final = 1.0  # seconds: the longest wait at first
+SHARE: Final = 8.0  # of the time without a link, one in so many is the longest wait
 FIRST_REFUSED: Final = 60.0  # the same after a refusal; half of it is waited in any case
 LONGEST: Final = 300.0
 _CHANCE: Final = SystemRandom().random
@@ -37,19 +39,31 @@ class LinkState(msgspec.Struct, frozen=True):
 
 
 class Backoff:
-    """How long to wait: a function of the failures in a row, their reason and a chance in [0, 1)."""
+    """How long to wait: a function of the time without a link, the reason, and a chance in [0, 1).
+
+    A wait in proportion to the outage grows as a power of the number of attempts, and a fleet that lost its hub for a
+    minute comes back over the eight seconds after it, not over the next minute.
+    """
 
     def __init__(self) -> None:
-        self.failures = 0
+        self.failures = 0  # in a row
+        self._since = 0.0  # of the first of them, seconds since boot
+        self._refusals = 0
 
-    def wait(self, reason: str, chance: float) -> float:
+    def wait(self, reason: str, chance: float, now: float) -> float:
         """Count one failure and return the seconds to wait after it."""
-        doubled = 2.0 ** min(self.failures, 16)
+        if not self.failures:
+            self._since = now
         self.failures += 1
         if reason in REFUSALS:
-            longest = min(LONGEST, FIRST_REFUSED * doubled)
+            longest = min(LONGEST, FIRST_REFUSED * 2.0 ** min(self._refusals, 16))
+            self._refusals += 1
             return longest / 2 + chance * longest / 2
-        return chance * min(LONGEST, FIRST * doubled)
+        return chance * min(LONGEST, max(FIRST, (now - self._since) / SHARE))
+
+    def reset(self) -> None:
+        """Begin anew: the peer has answered."""
+        self.failures = self._refusals = 0
 
 
 _settle: ContextVar[Callable[[], None]] = ContextVar("settle")
@@ -85,7 +99,7 @@ async def run_link(
         on_state(LinkState(doing, backoff.failures, wait, *lost))
 
     def settle() -> None:
-        backoff.failures = 0
+        backoff.reset()
         tell("settled")
 
     _settle.set(settle)
@@ -93,7 +107,7 @@ async def run_link(
         tell("connecting")
         error = await _serve(dial, make_options(), handler, lambda: tell("connected"))
         lost = (error.reason, error.message)
-        wait = backoff.wait(error.reason, chance())
+        wait = backoff.wait(error.reason, chance(), clock.boottime())
         tell("waiting", wait)
         await clock.sleep(wait)
 

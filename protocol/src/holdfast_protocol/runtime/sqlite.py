@@ -50,9 +50,18 @@ class Database:
     - `call` runs in order of arrival, one at a time.
     """
 
-    def __init__(self, path: Path, schema: Sequence[Migration], *, max_bytes: int = 0) -> None:
-        """Open and migrate. `max_bytes` bounds the file (0: no bound). Raises PermanentError `Damaged` or `NewerSchema`."""
+    def __init__(
+        self,
+        path: Path,
+        schema: Sequence[Migration],
+        *,
+        max_bytes: int = 0,
+        on_full: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Open and migrate. `max_bytes` bounds the file (0: no bound); `on_full` is called when a transaction found no
+        room, and may make some for the next try. Raises PermanentError `Damaged` or `NewerSchema`."""
         self.path = path
+        self._on_full = on_full
         self._lock = threading.RLock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sqlite-{path.stem}")
         try:
@@ -112,7 +121,10 @@ class Database:
                 self._roll_back()
                 if isinstance(error, sqlite3.IntegrityError):
                     raise
-                raise classified(error, self.path) from error
+                found = classified(error, self.path)
+                if found.reason == "DiskFull":
+                    self._on_full()
+                raise found from error
             except BaseException:
                 self._roll_back()
                 raise
@@ -132,12 +144,12 @@ class Database:
 
     async def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `function` in this database's thread and return its result. It finishes even when the caller is cancelled."""
-        future = self._thread.submit(function, *args, **kwargs)
+        # Not a callback that calls into the loop: for a future that is done already it would run in the loop's own thread
+        # and wait there for itself.
+        future = asyncio.wrap_future(self._thread.submit(function, *args, **kwargs))
         with anyio.CancelScope(shield=True):
-            # Not a callback that calls into the loop: for a future that is done already it would run in the loop's own
-            # thread and wait there for itself.
-            result = await asyncio.wrap_future(future)
-        return result
+            await asyncio.wait([future])
+        return future.result()
 
     def close(self) -> None:
         """Checkpoint and close. Waits for what is running."""

@@ -13,7 +13,9 @@ import msgspec
 from holdfast_protocol.errors import WireError
 
 MAX_TEXT: Final = 64 * 1024  # bytes
-_TOKENS: Final = re.compile(r'(?P<space>[ \t\n]+)|(?P<comment>#[^\n]*)|(?P<text>"[^"\n]*")|(?P<mark>[{};])|(?P<word>[^ \t\n#"{};]+)')
+_TOKENS: Final = re.compile(
+    r'(?P<space>[ \t\n]+)|(?P<comment>#[^\n]*)|(?P<text>"[^"\n]*")|(?P<mark>[{};])|(?P<word>[^ \t\n#"{};]+)'
+)
 _PLAIN: Final = re.compile(r"[\t\n\x20-\x5b\x5d-\x7e]*")  # printable ASCII without the backslash, which joins lines
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,60}")
 

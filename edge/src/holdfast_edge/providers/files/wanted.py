@@ -62,7 +62,7 @@ def wanted(resource: Resource, scope: Scope) -> Wanted:
     if mode is None and spec.content_from is not None and spec.content_from.secret:
         mode = _SECRET_MODE  # a secret is for its owner unless the author says otherwise
     for field, account in (("owner", spec.owner), ("group", spec.group)):
-        _check_account(field, account)
+        check_account(field, account)
     return Wanted(
         path=spec.path,
         content=content,
@@ -146,7 +146,7 @@ def _mode(text: str) -> int | None:
     return int(text, 8)
 
 
-def _check_account(field: str, account: str | int) -> None:
+def check_account(field: str, account: str | int) -> None:
     if isinstance(account, int):
         if not 0 <= account < 2**32 - 1:
             raise _invalid(f"spec.{field} {account} is not an id")
