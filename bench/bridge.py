@@ -25,8 +25,8 @@ _COMMON: Final = (
 )
 
 
-async def drain(lines: Sequence[str]) -> Drained:
-    """Publish `lines` while the link is down, join it, and wait until the far end has them all."""
+async def drain(lines: Sequence[str], down: float) -> Drained:
+    """Publish `lines` while the link is down, for `down` seconds at least, join it, and wait until the far end has them."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         cloud, site = free_port(), free_port()
@@ -37,18 +37,20 @@ async def drain(lines: Sequence[str]) -> Drained:
                     "restart_timeout 1\nnotifications false\nbridge_protocol_version mqttv50\n"
                 )
                 with _broker(folder, "site", f"listener {site} 127.0.0.1\n{_COMMON}{bridge}", site):
-                    return await _measure(lines, line, cloud, site)
+                    return await _measure(lines, line, cloud, site, down)
 
 
-async def _measure(lines: Sequence[str], line: Line, cloud: int, site: int) -> Drained:
+async def _measure(lines: Sequence[str], line: Line, cloud: int, site: int, down: float) -> Drained:
     reader, writer = await _subscribed(cloud)
     line.join()  # once connected, so that the bridge's session is known at both ends
     await asyncio.sleep(2.5)
     line.cut()
+    cut = time.perf_counter()
     await asyncio.sleep(0.2)
     for start in range(0, len(lines), CHUNK):
         await _publish(lines[start : start + CHUNK], site)
     wanted = sum(map(_size, lines))
+    await asyncio.sleep(max(0.0, cut + down - time.perf_counter()))
     joined = line.join()
     while wanted > 0:
         wanted -= len(await asyncio.wait_for(reader.read(1 << 20), 60))

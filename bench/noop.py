@@ -16,6 +16,7 @@ from holdfast_edge.reconcile.site import Site
 from holdfast_edge.store.targets import Trust
 from holdfast_protocol.runtime.clock import SystemClock, boot_id
 from holdfast_protocol.wire import target
+from holdfast_protocol.wire.firewall import Way
 from holdfast_protocol.wire.names import NodeName
 from support import builders, user_systemd
 

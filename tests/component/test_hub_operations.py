@@ -141,11 +141,29 @@ async def test_an_instance_of_a_refused_blueprint_is_not_blamed_for_it(hub: Hub)
 async def test_a_blueprint_that_breaks_a_stored_instance_is_refused_at_the_instances_place(hub: Hub) -> None:
     await add_site(hub)
     await put(hub, f"{BLUEPRINT}---\n{instance(text='hi')}")
+    text = BLUEPRINT.replace("text: string", "words: string").replace("spec.text", "spec.words")
     with pytest.raises(InputError) as refused:
-        await put(hub, BLUEPRINT.replace("text: string", "words: string").replace("spec.text", "spec.words"))
+        await apply.apply(hub, files(text), author="test", force=True)
     (problem,) = refused.value.problems
     assert (problem.path, problem.line) == ("spec.text", BLUEPRINT.count("\n") + 7)
     assert "text" in problem.message
+
+
+async def test_a_breaking_change_of_a_stored_blueprint_is_refused_at_its_place_unless_forced(hub: Hub) -> None:
+    await put(hub, BLUEPRINT)
+    before = await everything(hub)
+    changed = BLUEPRINT.replace('text: string | default="hello"', 'text: string | default="hello" enum="hello,bye"')
+    with pytest.raises(InputError) as refused:
+        await put(hub, changed)
+    (problem,) = refused.value.problems
+    assert (problem.path, problem.line) == ("spec.schema.spec.text", 11)
+    assert "breaking change of greeting revision 1: any value was allowed, and now only hello, bye" in problem.message
+    assert await everything(hub) == before
+    shown = await diff.diff(hub, files(changed), author="test")
+    assert [each.severity for each in shown.warnings] == ["warning"], "what would change can be looked at first"
+    applied = await apply.apply(hub, files(changed), author="test", force=True)
+    assert [each.revision for each in applied.results] == [2]
+    assert "breaking change" in applied.warnings[0].message
 
 
 async def test_two_documents_of_one_name_are_refused(hub: Hub) -> None:

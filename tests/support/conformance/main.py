@@ -16,7 +16,7 @@ import msgspec
 from support.conformance.cases import Case, Judge, Verdict
 from support.conformance.graphs import judge_graph
 from support.conformance.language import judge_cel, judge_kro_expression, judge_scan
-from support.conformance.schemas import judge_instance, judge_markers, judge_schema
+from support.conformance.schemas import judge_change, judge_instance, judge_markers, judge_schema
 from support.conformance.selection import judge_field_selector, judge_selector
 
 DEVIATIONS = Path(__file__).parents[3] / "docs" / "deviations.toml"
@@ -28,6 +28,7 @@ JUDGES: dict[str, Judge] = {
     "instances": judge_instance,
     "kro expressions": judge_kro_expression,
     "markers": judge_markers,
+    "schema changes": judge_change,
     "schemas": judge_schema,
     "selectors": judge_selector,
 }

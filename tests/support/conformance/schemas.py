@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from holdfast_hub.blueprint.change import schema_changes
 from holdfast_hub.blueprint.documents import path_text
 from holdfast_hub.blueprint.markers import parse_markers
 from holdfast_hub.blueprint.rules import broken, compile_rules
@@ -61,6 +62,27 @@ def judge_instance(case: Case, _: dict[str, Any]) -> Verdict:
         {(each["field"], each["type"]) for each in expect["errors"]},
     )
     return judged(got, wanted)
+
+
+def judge_change(case: Case, _: dict[str, Any]) -> Verdict:
+    """Both lists as sets of (path, change); a deviation can name a change."""
+    found = problems()
+    old, new = (open_api(case[key], case.get(f"{key}Types"), found, ()) for key in ("old", "new"))
+    if found.errors:
+        return failing(case, str(found.errors[0]))
+    expect = case["expect"]
+    changes = schema_changes(old, new)
+    got = (
+        not any(each.breaking for each in changes),
+        {(each.path, each.change) for each in changes if each.breaking},
+        {(each.path, each.change) for each in changes if not each.breaking},
+    )
+    wanted = (
+        expect["compatible"],
+        {(each["path"], each["change"]) for each in expect["breaking"]},
+        {(each["path"], each["change"]) for each in expect["nonBreaking"]},
+    )
+    return judged(got, wanted, *(each.change for each in changes))
 
 
 def _fault(fault: str) -> str:

@@ -27,6 +27,7 @@ class Files(msgspec.Struct, forbid_unknown_fields=True):
 
 class Applying(Files, forbid_unknown_fields=True):
     dry_run: bool = False
+    force: bool = False  # accept breaking changes of schemas
 
 
 class Rendering(Files, forbid_unknown_fields=True):
@@ -74,7 +75,7 @@ async def health(hub: Hub, request: Request) -> Any:
 async def post_apply(hub: Hub, request: Request) -> Any:
     """Create or change what the files describe: all of it, or nothing."""
     wanted = await body(request, Applying)
-    return await apply.apply(hub, wanted.files, author=author(request), dry_run=wanted.dry_run)
+    return await apply.apply(hub, wanted.files, author=author(request), dry_run=wanted.dry_run, force=wanted.force)
 
 
 async def post_diff(hub: Hub, request: Request) -> Any:

@@ -36,6 +36,7 @@ class Definition(msgspec.Struct, frozen=True):
     kind: str
     version: str
     group: str
+    scope: str  # Namespaced or Cluster
     schema: Schema
     rules: Rules
     templates: tuple[Template, ...]  # in the order to make them
@@ -76,6 +77,7 @@ def check_blueprint(document: Document) -> Checked[Definition]:
         kind=schema["kind"],
         version=schema["apiVersion"],
         group=schema.get("group", names.GROUPS[0]),
+        scope=schema.get("scope", "Namespaced"),
         schema=openapi,
         rules=rules,
         templates=tuple(templates[each] for each in ordered),

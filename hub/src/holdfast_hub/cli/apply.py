@@ -12,6 +12,7 @@ from holdfast_hub.cli.client import Client
 @sources.files_option
 @sources.recursive_option
 @click.option("--dry-run", is_flag=True, help="Check everything and say what would happen; change nothing.")
+@click.option("--force", is_flag=True, help="Accept breaking changes of a blueprint's schema.")
 @click.option("--wait", "waiting", is_flag=True, help="Wait until every touched site has converged.")
 @click.option("--timeout", type=float, default=120, show_default=True, metavar="SECONDS", help="How long --wait waits.")
 @output.formatted()
@@ -21,12 +22,14 @@ def apply(
     names: tuple[str, ...],
     recursive: bool,
     dry_run: bool,
+    force: bool,
     waiting: bool,
     timeout: float,
     form: str,
 ) -> int:
     """Create or change what the files describe: all of it, or nothing when one thing is wrong."""
-    answer = client.post("/v1/apply", {"files": sources.read(names, recursive), "dry_run": dry_run})
+    body = {"files": sources.read(names, recursive), "dry_run": dry_run, "force": force}
+    answer = client.post("/v1/apply", body)
     _print_applied(answer, form, dry_run)
     if waiting and not dry_run:
         from holdfast_hub.cli.wait import wait_for

@@ -24,15 +24,20 @@ class Deleted(msgspec.Struct, frozen=True):
     sites: list[str]  # whose target changed
 
 
-async def apply(hub: Hub, files: Sequence[SourceFile], *, author: str, dry_run: bool = False) -> Applied:
-    """Create or change what the files describe, atomically. Raises InputError with every problem."""
+async def apply(
+    hub: Hub, files: Sequence[SourceFile], *, author: str, dry_run: bool = False, force: bool = False
+) -> Applied:
+    """Create or change what the files describe, atomically. Raises InputError with every problem.
+
+    `force` accepts breaking changes of schemas; instances that no longer fit are refused all the same.
+    """
 
     def applying() -> tuple[Proposal, Enacted]:
-        proposal = proposed(hub, files, author=author)
+        proposal = proposed(hub, files, author=author, force=force)
         changed = [each for each in proposal.results if each.action != "unchanged"]
         detail = [f"{each.action} {each.kind}/{each.name}" for each in changed]
         subjects = tuple(f"{each.kind}/{each.name}" for each in changed)
-        note = Note(author, "apply", subjects, {"documents": detail})
+        note = Note(author, "apply", subjects, {"documents": detail, **({"forced": True} if force else {})})
         nothing = not proposal.change.blueprints and not proposal.change.instances
         return proposal, hub.enact(proposal.change, note, dry_run=dry_run or nothing)
 
@@ -41,11 +46,15 @@ async def apply(hub: Hub, files: Sequence[SourceFile], *, author: str, dry_run: 
     return Applied(proposal.results, proposal.warnings, [str(site) for site in enacted.sites], enacted.event)
 
 
-def proposed(hub: Hub, files: Sequence[SourceFile], *, author: str) -> Proposal:
+def proposed(hub: Hub, files: Sequence[SourceFile], *, author: str, force: bool) -> Proposal:
     """Return the checked proposal of some files; for the database's thread."""
     with hub.database.reading() as connection:
         proposing = Proposing(
-            hub.fleet, lambda name: blueprints.next_revision(connection, name), author=author, at=hub.now()
+            hub.fleet,
+            lambda name: blueprints.next_revision(connection, name),
+            author=author,
+            at=hub.now(),
+            force=force,
         )
         return proposing.propose(files)
 

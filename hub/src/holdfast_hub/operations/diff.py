@@ -38,10 +38,12 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 async def diff(hub: Hub, files: Sequence[SourceFile], *, author: str) -> Difference:
-    """Return what `apply` would change. Nothing is written. Raises InputError as `apply` does."""
+    """Return what `apply` would change. Nothing is written; a breaking change of a schema is a warning here.
+
+    Raises InputError as `apply` does otherwise."""
 
     def comparing() -> Difference:
-        proposal = proposed(hub, files, author=author)
+        proposal = proposed(hub, files, author=author, force=True)
         enacted = hub.enact(proposal.change, Note(author, "diff", ()), dry_run=True)
         return _difference(hub, proposal, enacted)
 

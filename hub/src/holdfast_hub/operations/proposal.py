@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from holdfast_hub.blueprint.change import definition_changes
 from holdfast_hub.blueprint.definition import Definition, check_blueprint
 from holdfast_hub.blueprint.documents import Document, read_documents
 from holdfast_hub.blueprint.instance import Instance, check_instance
@@ -49,13 +50,19 @@ class Proposal(msgspec.Struct, frozen=True):
 
 
 class Proposing:
-    """Collects one proposal; `next_revision` gives a changed blueprint its next revision."""
+    """Collects one proposal; `next_revision` gives a changed blueprint its next revision.
 
-    def __init__(self, fleet: Fleet, next_revision: Callable[[str], int], *, author: str, at: int) -> None:
+    `force`: a breaking change of a stored blueprint's schema is only warned of.
+    """
+
+    def __init__(
+        self, fleet: Fleet, next_revision: Callable[[str], int], *, author: str, at: int, force: bool = False
+    ) -> None:
         self._fleet = fleet
         self._next_revision = next_revision
         self._author = author
         self._at = at
+        self._force = force
         self._problems: list[Problem] = []
         self._warnings: list[Problem] = []
         self._definitions: dict[str, tuple[BlueprintRow, Definition]] = {}  # of these files, by kind
@@ -135,6 +142,8 @@ class Proposing:
         if held is not None and held.digest == digest:
             row, action = held, "unchanged"
         else:
+            if held is not None:
+                self._check_change(held, definition)
             row = BlueprintRow(
                 name,
                 kind,
@@ -150,6 +159,21 @@ class Proposing:
             action = "created" if held is None else "changed"
         self._definitions[kind] = (row, definition)
         self._results.append(Result("Blueprint", name, msgspec.convert(action, Action), row.revision))
+
+    def _check_change(self, held: BlueprintRow, definition: Definition) -> None:
+        """Refuse what breaks the promise a stored blueprint made to its instances, each change at its place."""
+        for change in definition_changes(self._fleet.definition(held), definition):
+            if not change.breaking:
+                continue
+            problem = definition.document.problem(
+                ("spec", "schema", *change.field),
+                f"breaking change of {held.name} revision {held.revision}: {change}",
+                hint="--force accepts it; a new blueprint under another name and kind breaks nobody",
+            )
+            if self._force:
+                self._warnings.append(msgspec.structs.replace(problem, severity="warning"))
+            else:
+                self._problems.append(problem)
 
     def _rows(self, blueprint: str) -> list[InstanceRow]:
         return [row for row in self._fleet.instances.values() if row.blueprint == blueprint]

@@ -46,7 +46,7 @@ async def render(
     def rendering() -> RenderedFiles:
         if not files:
             return RenderedFiles(_resources(_narrowed(hub, instance, site)))
-        proposal = proposed(hub, files, author=author)
+        proposal = proposed(hub, files, author=author, force=True)
         _, back = hub.fleet.make(proposal.change)
         try:
             rows = [row for row in _narrowed(hub, instance, site) if row.owner in proposal.documents]
@@ -79,7 +79,7 @@ async def eject(hub: Hub, files: Sequence[SourceFile], *, blueprint: str = "", a
         found: dict[str, tuple[Definition, Document]] = {}
         warnings: tuple[Problem, ...] = ()
         if files:
-            proposal = proposed(hub, files, author=author)
+            proposal = proposed(hub, files, author=author, force=True)
             warnings = proposal.warnings
             hub.enact(proposal.change, Note(author, "eject", ()), dry_run=True)
             for owner, document in proposal.documents.items():
