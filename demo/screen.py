@@ -81,7 +81,7 @@ class Screen:
             yield step
             step.verified = bool(step.checks)
         except BaseException as error:
-            step.problem = str(error) or type(error).__name__
+            step.problem = "\n".join([str(error) or type(error).__name__, *getattr(error, "__notes__", ())])
             self.console.print(f"  [red]✗ {escape(step.problem)}[/]")
             raise
         finally:
