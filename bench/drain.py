@@ -2,9 +2,9 @@
 beside it a Mosquitto bridge with the same readings in the same run.
 
 Ours: the agent starts with its backlog on disk and the link down; `DOWN` seconds after it was refused for the first time
-the link comes up (the bridge's outage is as long), and it ends when the hub has committed the last reading (synchronous=FULL at both ends). The bridge is
-in `bench/bridge.py`, the readings in `bench/dataset.py`. Rates are from link up, reconnecting included, and from when the
-backlog flows; bytes are TCP payload towards the hub. Ours and the bridge take turns.
+the link comes up, and it ends when the hub has committed the last reading (synchronous=FULL at both ends). The bridge's
+outage is as long; it is in `bench/bridge.py`, the readings in `bench/dataset.py`. Rates are from link up, reconnecting
+included, and from when the backlog flows; bytes are TCP payload towards the hub. Ours and the bridge take turns.
 
 How long reconnecting takes is a choice, not a speed: the agent waits with jitter over an eighth of the outage, up to
 every 5 minutes, so that a fleet does not fall on its hub at once. The bridge is told to try each second; what it needs is

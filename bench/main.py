@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-NAMES: Final = ("publish", "noop", "idle", "outbox", "drain")
+NAMES: Final = ("publish", "noop", "idle", "startup", "outbox", "drain")
 
 
 def main() -> int:

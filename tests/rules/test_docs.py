@@ -43,6 +43,15 @@ def test_every_command_is_helped_and_documented(words: tuple[str, ...]) -> None:
             assert parameter.help, f"{words}: {parameter.name} has no help"
 
 
+@pytest.mark.parametrize("words", sorted(commands(cli)), ids=" ".join)
+def test_every_command_with_an_answer_gives_it_as_json(words: tuple[str, ...]) -> None:
+    if words in {("up",), ("db",), ("completion",)}:  # a process, another program's words, a script
+        return
+    choices = [parameter.type.choices for parameter in commands(cli)[words].params if parameter.name == "form"]
+    assert choices, "no -o"
+    assert "json" in choices[0]
+
+
 def test_every_exit_code_is_documented() -> None:
     text = (ROOT / "docs/cli.md").read_text()
     for code, meaning in exits.MEANINGS.items():

@@ -26,12 +26,12 @@ class Finding(NamedTuple):
 
 
 @click.command()
-@output.formatted("table", "json")
+@output.formatted("table", "json", "yaml")
 @click.pass_obj
 def doctor(client: Client, form: str) -> int:
     """Check the hub, its broker and this machine. Exit 0: all well, 1: findings."""
     findings = [*_machine(), *_hub(client)]
-    if form == "json":
+    if form != "table":
         output.emit({"findings": [finding._asdict() for finding in findings]}, form)
     else:
         for finding in findings:

@@ -33,8 +33,8 @@ def kit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def write_kit(client: Client, name: str, folder: str, words: dict[str, Any]) -> None:
-    """Write a node's edge.toml and key into `folder`, readable by its owner alone."""
+def write_kit(client: Client, name: str, folder: str, words: dict[str, Any]) -> list[str]:
+    """Write a node's edge.toml and key into `folder`, readable by its owner alone; return their paths."""
     body = {key: value for key, value in words.items() if key not in ("roots", "state_dir", "broker")}
     if words["broker"]:
         host, _, port = words["broker"].rpartition(":")
@@ -54,3 +54,4 @@ def write_kit(client: Client, name: str, folder: str, words: dict[str, Any]) -> 
     except OSError as error:
         raise CliError(f"{folder}: {error.strerror}", exits.USAGE, reason="CannotWrite") from None
     output.say(f"kit in {folder}: run `holdfast-edge run --config {target / 'edge.toml'}` at the site")
+    return [str(target / Path(file).name) for file in files]

@@ -116,13 +116,17 @@ def _flat(kind: str, item: dict[str, Any]) -> dict[str, Any]:
 
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="TYPE NAME")
+@output.formatted("table", "json", "yaml")
 @click.pass_obj
-def describe(client: Client, words: tuple[str, ...]) -> None:
+def describe(client: Client, words: tuple[str, ...], form: str) -> None:
     """Everything known of one object: conditions with reasons, holds, reports, history."""
     kind, name = split(words)
     if not name:
         exits.usage("name the object to describe", f"holdfast get {kind}")
     item = client.get(f"/v1/{kind}/{segment(name)}")
+    if form != "table":
+        output.emit(item, form)
+        return
     for title, value in item.items():
         if not isinstance(value, list | dict) and title != "source":
             click.echo(f"{title.replace('_', ' ').title() + ':':<22}{_plain(title, value)}")

@@ -32,7 +32,7 @@ def moment(text: str | None) -> int | None:
 @click.option("--to", "until", metavar="TIME", help="Before this time.")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="How many at most.")
 @click.option("--oldest-first", is_flag=True, help="Oldest first (the newest come first otherwise).")
-@output.formatted("table", "json")
+@output.formatted("table", "json", "yaml")
 @click.pass_obj
 def readings(
     client: Client,
@@ -56,7 +56,7 @@ def readings(
         order="asc" if oldest_first else "desc",
         **{"from": moment(since)},
     )
-    if form == "json":
+    if form != "table":
         output.emit(answer, form)
         return
     output.table(
@@ -85,12 +85,12 @@ def _time(milliseconds: int) -> str:
 
 @click.command()
 @click.argument("site")
-@output.formatted("table", "json")
+@output.formatted("table", "json", "yaml")
 @click.pass_obj
 def ledger(client: Client, site: str, form: str) -> int:
     """Prove of SITE that every record sent is stored, recorded as lost, or on its way. Exit 1 when it is not."""
     answer: dict[str, Any] = client.get(f"/v1/ledger/{segment(site)}")
-    if form == "json":
+    if form != "table":
         output.emit(answer, form)
     else:
         titles = ["node", "stream", "sent", "stored", "tombstoned", "pending", "exact"]

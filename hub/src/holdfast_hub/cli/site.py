@@ -76,10 +76,16 @@ def _print_added(name: str, answer: Any, form: str) -> None:
 @click.argument("name")
 @click.argument("folder")
 @kit_options
+@output.formatted("table", "json", "name")
 @click.pass_obj
-def kit(client: Client, /, name: str, folder: str, **words: Any) -> None:
+def kit(client: Client, /, name: str, folder: str, form: str, **words: Any) -> None:
     """Write a new configuration and key for a node into FOLDER; its former key is no longer accepted."""
-    write_kit(client, name, folder, words)
+    files = write_kit(client, name, folder, words)
+    if form == "json":
+        output.emit({"site": name, "folder": folder, "files": files}, form)
+    else:
+        for file in files:
+            click.echo(file)
 
 
 @site.command()
@@ -121,7 +127,7 @@ def _print_all(items: list[dict[str, Any]], form: str) -> None:
 def show(ctx: click.Context, name: str, form: str) -> None:
     """Show one site: the same as `holdfast describe site`."""
     if form == "table":
-        ctx.invoke(objects.describe, words=("site", name))
+        ctx.invoke(objects.describe, words=("site", name), form=form)
     else:
         _print_one(ctx.obj.get(f"/v1/sites/{segment(name)}"), form)
 

@@ -16,7 +16,7 @@ from holdfast_hub.cli.objects import split
 @click.argument("words", nargs=-1, required=True, metavar="TYPE/NAME")
 @click.option("--for", "state", default="Converged", show_default=True, metavar="STATE", help="The state to wait for.")
 @click.option("--timeout", type=float, default=60, show_default=True, metavar="SECONDS", help="How long to wait.")
-@output.formatted("table", "json")
+@output.formatted("table", "json", "yaml")
 @click.pass_obj
 def wait(client: Client, words: tuple[str, ...], state: str, timeout: float, form: str) -> int:
     """Wait until a site or instance has reached a state. Exit 0: it has, 7: it has not in time."""
@@ -40,7 +40,7 @@ def wait_for(client: Client, kind: str, names: Sequence[str], state: str, timeou
                 if form == "table":
                     click.echo(f"{kind.rstrip('s')}/{name} {item['state']}")
         if not left:
-            if form == "json":
+            if form != "table":
                 output.emit({"state": state, "names": list(names)}, form)
             return exits.DONE
     raise CliError(
