@@ -15,8 +15,9 @@ sys.path.insert(0, str(ROOT / "tests"))  # the benchmarks' documents stand in mo
 HEAD = """\
 # Benchmarks
 
-Made by `python -m bench.document`, which runs `scripts/bench NAME --json` for each and writes this page. Figures are medians of several runs
-on the machine named; run them on yours. Rivals are measured in the same run. A goal that is not met says NO.
+Made by `python -m bench.document`, which runs `scripts/bench NAME --json` for each and writes this page. Figures are
+medians of several runs on the machine named; run them on yours. Rivals are measured in the same run. A goal that is not
+met says NO.
 
 """
 
