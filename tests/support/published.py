@@ -1,4 +1,4 @@
-"""The generated parts of docs/: the table of topics and the AsyncAPI document, from the code that implements them.
+"""The generated parts of docs/: the tables of topics and routes and the AsyncAPI document, from the code that implements them.
 
 `python -m support.published` (with PYTHONPATH=tests) writes them; tests/rules holds them equal.
 """
@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from holdfast_hub.api.routes import TABLE
 from holdfast_protocol.wire import messages, target, topics
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -33,6 +34,12 @@ def topic_table() -> str:
             f"| {'yes' if channel.retain else 'no'} | {size} | {channel.what} |"
         )
     return "\n".join(rows) + "\n"
+
+
+def route_table() -> str:
+    rows = ["| method | path | what |", "|---|---|---|"]
+    rows += [f"| {method} | `{path}` | {handler.__doc__} |" for method, path, handler in TABLE]
+    return "\n".join([*rows, "| GET | `/v1/events` | Server-sent events: something changed. |"]) + "\n"
 
 
 def asyncapi() -> dict[str, Any]:
@@ -82,8 +89,9 @@ def with_part(text: str, name: str, part: str) -> str:
 
 def documents() -> dict[Path, str]:
     """Return every generated file as it should be."""
-    protocol = DOCS / "protocol.md"
+    protocol, api = DOCS / "protocol.md", DOCS / "api.md"
     return {
+        api: with_part(api.read_text(), "routes", route_table()),
         protocol: with_part(protocol.read_text(), "topics", topic_table()),
         DOCS / "asyncapi.json": json.dumps(asyncapi(), indent=1, ensure_ascii=False) + "\n",
     }
