@@ -1,6 +1,7 @@
 """holdfast-edge, the command: an agent as a process, without any hub, and what people ask it."""
 
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -182,6 +183,28 @@ def test_wrong_words_are_usage(words: list[str], capsys: Captured) -> None:
 def test_a_second_agent_on_the_same_state_is_refused(running: Edge, capsys: Captured) -> None:
     assert running.ask("run") == 4
     assert "another agent uses" in capsys.readouterr().err
+
+
+GARBAGE = [
+    b'{"do":"\xff"}\n',
+    b'{"do":' + b"[" * 100_000 + b"\n",
+    b'{"do":"hold","reason":"\\ud800","seconds":1}\n',
+    b'{"do":"hold","reason":"x","seconds":1e999}\n',
+    b'{"do":"hold"',
+    b"x" * 2_000_000,
+    b"",
+]
+
+
+def test_whatever_is_written_to_its_socket_the_agent_goes_on(running: Edge, capsys: Captured) -> None:
+    for garbage in GARBAGE:
+        with socket.socket(socket.AF_UNIX) as asked, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            asked.connect(str(running.state / "control.sock"))
+            asked.sendall(garbage)
+    assert running.ask("hold", "--list") == 0
+    assert capsys.readouterr().out == "no holds\n"
+    assert running.process is not None
+    assert running.process.poll() is None
 
 
 def test_without_an_agent_the_last_status_is_shown_and_said_to_be_old(stopped: Edge, capsys: Captured) -> None:

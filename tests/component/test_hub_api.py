@@ -1,5 +1,6 @@
 """The API over its real socket, with the whole hub and a real broker behind it."""
 
+import base64
 import http.client
 import json
 import socket
@@ -244,6 +245,51 @@ async def test_tcp_is_served_on_loopback_only(tmp_path: Path, broker: Mosquitto)
         assert await anyio.to_thread.run_sync(ask) == 200
     with pytest.raises(InputError, match="not loopback"):
         Settings(tmp_path, http=Address("0.0.0.0", 80)).check()
+
+
+FOREIGN = {
+    "a page elsewhere": {"Origin": "https://mischief.example"},
+    "a page on another port of this machine": {"Origin": "http://127.0.0.1:1"},
+    "a page without an origin": {"Origin": "null"},
+    "a name that was given this address": {"Host": "mischief.example"},
+    "a host that is none": {"Host": "[::"},
+}
+
+
+async def test_no_web_page_speaks_through_a_browser_on_this_machine(tmp_path: Path, broker: Mosquitto) -> None:
+    port = mosquitto.free_port()
+    async with hub(tmp_path, broker, http=Address("127.0.0.1", port)) as api:
+
+        def ask(**headers: str) -> int:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection.request("POST", "/v1/sites", b'{"name":"press-01"}', {"Content-Type": "text/plain", **headers})
+            status = connection.getresponse().status
+            connection.close()
+            return status
+
+        for who, headers in FOREIGN.items():
+            assert await anyio.to_thread.run_sync(lambda told=headers: ask(**told)) == 403, who
+        assert (await api.ask("GET", "/v1/sites"))[1] == {"items": []}
+        ours = {"Host": f"localhost:{port}", "Origin": f"http://localhost:{port}"}
+        assert await anyio.to_thread.run_sync(lambda: ask(**ours)) == 200
+
+
+async def test_a_hub_without_the_key_its_sites_believe_does_not_start(tmp_path: Path, broker: Mosquitto) -> None:
+    async with hub(tmp_path, broker):
+        pass
+    key = tmp_path / "data" / "hub.key"
+    ours = key.read_bytes()
+    key.unlink()
+    again = Settings(tmp_path / "data", "acme", tmp_path / "hub.sock", Address(broker.host, broker.port))
+    with pytest.raises(PermanentError, match="is gone"):
+        await run_hub(again)
+    assert not key.exists(), "none is made in its place"
+    key.write_bytes(base64.b64encode(bytes(32)))
+    with pytest.raises(PermanentError, match="another key"):
+        await run_hub(again)
+    key.write_bytes(ours)
+    async with hub(tmp_path, broker) as api:
+        assert (await api.ask("GET", "/v1/health"))[0] == 200
 
 
 async def test_two_hubs_share_neither_folder_nor_socket(tmp_path: Path, broker: Mosquitto) -> None:

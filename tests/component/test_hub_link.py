@@ -1,8 +1,10 @@
 """The hub and a broker that does everything a broker may do: rows first, broker after, nothing believed that is not signed."""
 
 import shutil
+import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -10,11 +12,14 @@ import pytest
 from holdfast_hub.link import publisher
 from holdfast_hub.operations import apply, sites, views
 from holdfast_hub.operations.hub import Hub
+from holdfast_hub.store import heard as lives
 from holdfast_hub.store import status as heard
 from holdfast_hub.store.status import NodeRow, ProblemRow
-from holdfast_protocol.errors import ConflictError
-from holdfast_protocol.wire import envelope, messages, strict, topics
-from holdfast_protocol.wire.messages import HubState
+from holdfast_protocol.errors import ConflictError, TransientError
+from holdfast_protocol.wire import envelope, messages, records, strict, topics
+from holdfast_protocol.wire.batch import GENESIS, Group
+from holdfast_protocol.wire.messages import Hello, HubState
+from holdfast_protocol.wire.names import SiteName
 from holdfast_protocol.wire.target import BEACON, Beacon
 from holdfast_protocol.wire.topics import Address
 from support import streams
@@ -299,6 +304,10 @@ POISON = {
     "empty": ("hello", b""),
     "half a surrogate": ("presence", b'{"site":"press-01","node":"node-1","online":true,"session":"\\ud800"}'),
     "of another site": ("presence", b'{"site":"press-02","node":"node-1","online":false}'),
+    "of a version that is a book": (
+        "presence",
+        b'{"site":"press-01","node":"node-1","online":true,"agent":"%s"}' % (b"x" * 65),
+    ),
     "too large": ("presence", b"x" * 20_000),
     "a batch of nothing": ("up", b"\x93\xa1x\xc0\x90"),
 }
@@ -337,6 +346,8 @@ async def test_what_strangers_say_is_counted_and_believed_by_nobody(hub: Hub, br
         linked.say(hello(site="nowhere"))
         linked.say(hello("theirs", fleet="other"))
         linked.say(hello("huge", generation=2**62))
+        linked.say(hello("long", boot_id="x" * 65))
+        linked.say(hello("far", streams={"p0": messages.StreamState(streams.INCARNATION, 1, 2**62, 0)}))
         linked.say(hello("facts", facts={str(number): "x" for number in range(100)}))
         linked.say(hello("mine"))
         await until(lambda: online(hub, "mine"))
@@ -514,3 +525,165 @@ async def test_nodes_are_taken_for_offline_when_the_broker_has_lost_what_it_knew
         assert await offline(hub)
         linked.say(status(None, sequence=3))
         await until(lambda: online(hub, "s1"))
+
+
+def alive(boot: str, seconds: int, incarnation: str = "", **fields: Any) -> Hello:
+    """Return a hello of a boot that has lasted for so many seconds."""
+    streams_ = {"p0": messages.StreamState(incarnation, 1, 1, 0)} if incarnation else {}
+    values = {"boot_id": boot, "clock": messages.Clock(0, seconds * 1000), "streams": streams_, "nonce": f"n{seconds}"}
+    return hello(f"{boot}-{seconds}", **values, **fields)
+
+
+async def answered(linked: Linked) -> list[str]:
+    """Return the nonces answered, once everything said is taken."""
+    await eventually(lambda: linked.idle, "all to be taken")
+    return [down.resync.nonce for down in linked.downs() if down.resync]
+
+
+async def test_an_old_hello_played_again_turns_nothing_back(hub: Hub) -> None:
+    linked = Linked(hub, FakeBroker(7, drop=0.0, duplicate=0.0))
+    async with Running(linked.run):
+        await furnish(hub)
+        await eventually(linked.held, "the target")
+        row = await newest(hub)
+        said = [
+            alive("boot-1", 10, facts={"arch": "old"}),
+            alive("boot-1", 900, facts={"arch": "old"}),
+            alive("boot-2", 5, held=row, facts={"arch": "new"}),
+            alive("boot-2", 800, held=row, facts={"arch": "new"}),
+        ]
+        for message in said:
+            linked.say(message)
+            await answered(linked)
+        count = len(linked.targets())
+        for message in said[:3]:
+            linked.say(message)
+        assert await answered(linked) == ["n10", "n900", "n5", "n800"]
+        found = await node(hub)
+        assert (found.boot_id, found.session, found.generation, found.facts) == (
+            "boot-2",
+            "boot-2-800",
+            1,
+            {"arch": "new"},
+        )
+        assert len(linked.targets()) == count
+        assert await problems(hub) == []
+        linked.say(said[3])
+        assert (await answered(linked))[-1] == "n800", "the newest again: its answer may have been lost"
+
+
+async def test_an_old_status_played_again_turns_nothing_back_also_of_an_earlier_boot(hub: Hub) -> None:
+    linked = Linked(hub, FakeBroker(7, drop=0.0, duplicate=0.0))
+    async with Running(linked.run):
+        await furnish(hub)
+        await eventually(linked.held, "the target")
+        row = await newest(hub)
+        first, late = status(None, sequence=1000), status(None, sequence=5000)
+        second = status(row, sequence=700, boot_id="boot-2")
+        for message in (alive("boot-1", 1), first, second, alive("boot-2", 1, held=row)):
+            linked.say(message)
+            await answered(linked)
+        for message in (first, late, second):
+            linked.say(message)
+        await answered(linked)
+        found = await node(hub)
+        assert found.status == second
+        assert found.generation == 1
+
+
+@pytest.mark.parametrize(("boots", "incarnations"), [(("a", "b"), ("", "")), (("a", "a"), ("1" * 32, "2" * 32))])
+async def test_two_agents_of_one_name_are_a_problem_of_their_site(
+    hub: Hub, boots: tuple[str, str], incarnations: tuple[str, str]
+) -> None:
+    linked = Linked(hub, FakeBroker(7, drop=0.0, duplicate=0.0))
+    async with Running(linked.run):
+        await furnish(hub)
+        await eventually(lambda: linked.settled, "the hub")
+        linked.say(alive(boots[0], 100, incarnations[0]))
+        linked.say(alive(boots[1], 200, incarnations[1]))
+        await answered(linked)
+        assert await problems(hub) == [], "one machine that started again"
+        linked.say(alive(boots[0], 300, incarnations[0]))
+        assert (await answered(linked))[-1] == "n300", "the one that goes on is answered"
+        (found,) = await problems(hub)
+        assert (found.site, found.node, found.reason, found.count) == (SITE, NODE, "Duplicate", 1)
+        assert "Duplicate" in str((await views.show_site(hub, SITE))["problems"])
+
+
+async def test_no_more_lives_of_a_node_are_remembered_than_some(hub: Hub) -> None:
+    await furnish(hub)
+
+    def many(held: sqlite3.Connection) -> int:
+        for number in range(3 * lives.REMEMBERED):
+            assert lives.take_hello(held, alive(f"boot-{number}", 5)) == ("new", "")
+            assert lives.take_status(held, status(None, boot_id=f"boot-{number}"))
+            assert lives.take_status(held, status(None, boot_id=f"never said hello {number}"))
+        return int(held.execute("SELECT count(*) FROM heard").fetchone()[0])
+
+    assert await hub.store.write(many) <= 2 * lives.REMEMBERED + 1
+
+
+async def test_a_site_that_keeps_refusing_its_target_is_given_it_ever_more_rarely(hub: Hub, clock: FakeClock) -> None:
+    """Reports of the refusal every minute, a hello every quarter of an hour, and the minutely repair: for six hours."""
+    linked = Linked(hub, FakeBroker(7, drop=0.0, duplicate=0.0))
+    refusal = messages.Record("TargetReport", 0, {"level": "A2", "outcome": "rejected", "reason": "MissingFeature"})
+    topic = topics.topic(Address("up", SITE, NODE, stream="p0"))
+    async with Running(linked.run):
+        await furnish(hub)
+        await eventually(linked.held, "the target")
+        await until(lambda: marked(hub))
+        group = Group(1, "records", streams.STAMP, records.encode([refusal])[0].blob)
+        ours: dict[str, Any] = {"stream": "p0", "fleet": FLEET, "site": SITE, "node": NODE, "signer": NODE_KEY}
+        chain = GENESIS
+        for minute in range(360):
+            linked.broker.publish(topic, streams.sealed([group], first=minute + 1, before=chain, **ours))
+            chain = streams.chain([group], minute + 1, chain)
+            if minute % 15 == 0:
+                linked.say(alive("boot-1", minute * 60))
+            await eventually(lambda: linked.idle, "it to be taken")
+            await linked.publisher.repair()
+            await until(lambda: marked(hub))
+            clock.advance(60)
+        assert 6 <= len(linked.targets()) <= 15
+        row = await newest(hub)
+        linked.say(alive("boot-1", 360 * 60, held=row))
+        await eventually(lambda: linked.idle, "it to be taken")
+        count = len(linked.targets())
+        linked.say(alive("boot-1", 361 * 60))
+        await eventually(lambda: len(linked.targets()) == count + 1, "help at once for one that lost it")
+
+
+async def test_facts_whose_placement_could_not_be_written_are_placed_when_it_can_be(
+    hub: Hub, broker: FakeBroker, clock: FakeClock
+) -> None:
+    linked = Linked(hub, broker)
+    tried: list[set[SiteName]] = []
+
+    async def on_facts(names: set[SiteName]) -> None:
+        tried.append(names)
+        if len(tried) == 1:
+            raise TransientError("full", reason="DiskFull")
+
+    linked.session._on_facts = on_facts
+    async with Running(linked.run):
+        await furnish(hub)
+        await eventually(lambda: linked.settled, "the hub")
+        linked.say(hello(facts={"arch": "riscv64"}))
+        await eventually(lambda: freed(clock, linked, downs=True), "the hello to be answered after all")
+    assert tried[:2] == [{SITE}, {SITE}]
+
+
+async def test_what_could_not_be_accepted_is_no_problem_for_ever(
+    hub: Hub, broker: FakeBroker, clock: FakeClock
+) -> None:
+    linked = Linked(hub, broker)
+    async with Running(linked.run):
+        await furnish(hub)
+        await eventually(lambda: linked.settled, "the hub")
+        linked.say(hello("forged"), STRANGER)
+        await until(lambda: has_problem(hub, "BadSignature"))
+        await linked.publisher.repair()
+        assert await has_problem(hub, "BadSignature")
+        clock.advance(publisher.FORGET_AFTER + 1)
+        await linked.publisher.repair()
+        assert await problems(hub) == []

@@ -8,8 +8,9 @@ import anyio
 import pytest
 
 from holdfast_edge.core.steps import Create
+from holdfast_edge.store import notices
 from holdfast_edge.store.owned import OwnedThings
-from holdfast_protocol.errors import PermanentError, TransientError, UnsupportedError
+from holdfast_protocol.errors import MisuseError, PermanentError, TransientError, UnsupportedError
 from holdfast_protocol.wire import target as targets
 from holdfast_protocol.wire.names import ResourceKey
 from holdfast_protocol.wire.target import Content, Target, resource
@@ -342,6 +343,37 @@ async def test_a_hold_stops_repairs_until_it_expires(it: TestSite) -> None:
         await eventually(lambda: len([1 for _, record in it.outbox.records if record.kind == "Audit"]) == 2)
     audit = [record.body for _, record in it.outbox.records if record.kind == "Audit"]
     assert [(each["what"], each["hold"]["id"]) for each in audit] == [("HoldMade", hold.id), ("HoldExpired", hold.id)]
+
+
+async def test_a_hold_that_would_fit_no_report_is_refused(it: TestSite) -> None:
+    for resources in ([f"File/{number:0295}" for number in range(1000)], ["\U0001f512" * 300] * 1000):
+        names = [f"{name}{number}"[-300:] for number, name in enumerate(resources)]
+        with pytest.raises(MisuseError, match="a hold has at most"):
+            await it.site.holds.make(reason="r", seconds=600, resources=names, by="uid 0", now=it.site.moment())
+    held = [f"Deployment/shop/{number:040}" for number in range(1000)]
+    await it.site.holds.make(reason="r", seconds=600, resources=held, by="uid 0", now=it.site.moment())
+    async with Running(*it.loops()):
+        await eventually(lambda: it.outbox.records)
+    assert it.outbox.records[0][1].body["what"] == "HoldMade"
+
+
+@pytest.mark.invariant("one-bad-message-never-blocks-a-queue")
+@pytest.mark.invariant("every-loss-is-counted")
+async def test_a_notice_that_can_never_be_sent_is_said_to_have_been_and_those_behind_it_go(it: TestSite) -> None:
+    with it.database.transaction() as connection:
+        for body in ({"n": 1}, {"n": "x" * 200_000}, {"n": 3}):
+            notices.insert(connection, "Audit", 7, body)
+    async with Running(*it.loops()):
+        await eventually(lambda: len(it.outbox.records) == 3)
+        await it.give(named("a"))
+        await eventually(lambda: "A3 converged" in it.outbox.said())
+    bodies = [record.body for _, record in it.outbox.records[:3]]
+    assert (bodies[0], bodies[1]["what"], bodies[1]["reason"], bodies[2]) == (
+        {"n": 1},
+        "Unsendable",
+        "BadRecord",
+        {"n": 3},
+    )
 
 
 @pytest.mark.invariant("outbox-never-blocks-reconcile")

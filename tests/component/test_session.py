@@ -8,12 +8,14 @@ from typing import Any
 import anyio
 import pytest
 
+from holdfast_edge.link.beacons import FIRST, STALE, Beacons
 from holdfast_edge.link.identity import Identity
 from holdfast_edge.link.inbox import Inbox
 from holdfast_edge.link.session import HELLO_EVERY, Session
 from holdfast_edge.store import copies
 from holdfast_edge.store.board import Board
 from holdfast_edge.store.edge import open_edge
+from holdfast_edge.store.floor import FloorClock
 from holdfast_edge.store.outbox import Outbox
 from holdfast_edge.store.outbox_state import Quotas
 from holdfast_edge.store.targets import Targets
@@ -50,6 +52,8 @@ class Node:
     def __init__(self, folder: Path, broker: FakeBroker) -> None:
         self.broker = broker
         self.clock = FakeClock()
+        self.floor = FloorClock(self.clock, folder, synced=lambda: False)
+        self.beacons = Beacons(self.floor)
         self.database = open_edge(folder).database
         self.targets = Targets(self.database, folder, TRUST)
         self.board = Board()
@@ -68,7 +72,8 @@ class Node:
             self.board,
             self.outbox,
             Inbox(self.targets, self.clock, wake=self._wake),
-            self.clock,
+            self.beacons,
+            self.floor,
             boot_id="boot",
             agent="0.0.0",
             facts={"arch": "riscv64"},
@@ -202,6 +207,11 @@ async def test_what_cannot_be_stored_is_not_acknowledged_and_taken_after_the_nex
         acknowledged: list[Delivery] = []
         node.at_acknowledge = acknowledged.append
         node.broker.publish(at("target"), sealed(3))
+        await eventually(lambda: node.generation == 3)
+        await eventually(lambda: node.clock.sleepers >= 2, "the receiver to rest")
+        node.board.put(Status(FLEET, SITE, ME, "boot", 1, 0, "Degraded", problems=("DiskFull",)))
+        await eventually(lambda: node.said("status"), "the hub to be told why")
+        node.clock.advance(5)
         await eventually(lambda: node.states[-1].reason == "NotStored")
         assert acknowledged == []
         monkeypatch.undo()
@@ -288,14 +298,107 @@ async def test_a_hub_that_disagrees_is_a_problem_until_it_agrees(tmp_path: Path)
             assert bool(problem) == ("hub" in node.board.notes)
 
 
+async def test_a_disagreement_is_over_when_a_newer_target_is_taken(tmp_path: Path) -> None:
+    async with linked(tmp_path) as node:
+        node.broker.publish(at("target"), sealed(5), retain=True)
+        hello = await node.hello()
+        await eventually(lambda: node.generation == 5)
+        node.tell(resync=Resync(hello.nonce, 1, 4, "x", conflict=True))
+        await eventually(lambda: "hub" in node.board.notes)
+        node.broker.publish(at("target"), sealed(3), retain=True)
+        await node.heard_everything()
+        assert "hub" in node.board.notes
+        node.broker.publish(at("target"), sealed(6), retain=True)
+        await eventually(lambda: node.generation == 6)
+        await eventually(lambda: "hub" not in node.board.notes)
+
+
 async def test_a_beacon_without_its_target_is_a_problem_until_the_target_comes(tmp_path: Path) -> None:
     async with linked(tmp_path) as node:
         await node.hello()
-        beacon = target.Beacon(FLEET, SITE, 1, 9, "d", 0, 1)
-        node.broker.publish(at("beacon"), envelope.seal(target.BEACON, strict.encode(beacon), [HUB]), retain=True)
+        old, new = beacon(NOW, generation=3), beacon(NOW + 1, generation=9)
+        node.broker.publish(at("beacon"), new, retain=True)
         await eventually(lambda: "(1, 9) was announced" in node.board.notes.get("beacon", ""))
+        for nothing_new in (old, new):
+            node.broker.publish(at("beacon"), nothing_new, retain=True)
+        for not_it in (b"garbage", sealed(5)):
+            node.broker.publish(at("target"), not_it, retain=True)
+        await node.heard_everything()
+        assert "(1, 9) was announced" in node.board.notes.get("beacon", "")
         node.broker.publish(at("target"), sealed(9), retain=True)
         await eventually(lambda: not node.board.notes)
+
+
+NOW = 1_790_000_000_000
+LIFE = 3_600_000  # milliseconds
+
+
+def beacon(issued_at: int, *, generation: int = 0) -> bytes:
+    said = target.Beacon(FLEET, SITE, 1, generation, "d" if generation else "", issued_at, issued_at + LIFE)
+    return envelope.seal(target.BEACON, strict.encode(said), [HUB])
+
+
+@pytest.mark.invariant("hub-silence-changes-nothing")
+async def test_a_stale_beacon_is_a_problem_by_time_since_boot_and_changes_nothing_else(tmp_path: Path) -> None:
+    def noted(problem: str) -> None:
+        node.board.note("freshness", problem)
+
+    async def hears(*payloads: bytes) -> str:
+        for payload in payloads:
+            node.broker.publish(at("beacon"), payload, retain=True)
+        await node.heard_everything()
+        return node.board.notes.get("freshness", "")
+
+    def passes(seconds: float) -> None:
+        node.clock.advance(seconds)
+        node.clock.set_wall(0.0)  # what the wall clock says is no matter
+
+    async with linked(tmp_path) as node, Running(lambda: node.beacons.run(noted)):
+        node.broker.publish(at("target"), sealed(5), retain=True)
+        await eventually(lambda: node.generation == 5)
+        assert await hears(beacon(NOW)) == ""
+        passes(LIFE / 1000 - 60)
+        assert await hears(beacon(NOW), beacon(NOW - 1)) == "", "replayed: no fresher for it"
+        passes(60)
+        await eventually(lambda: node.board.notes.get("freshness") == STALE, "the alarm")
+        assert await hears(beacon(NOW), beacon(NOW - 1)) == STALE
+        passes(4 * 3600)
+        assert await hears(beacon(NOW + 1000)) == STALE, "kept back for hours and given out now"
+        assert await hears(beacon(NOW + 5 * LIFE)) == ""
+        assert node.generation == 5
+
+
+async def test_a_node_that_hears_no_beacon_at_all_says_so(tmp_path: Path) -> None:
+    notes: list[str] = []
+    async with linked(tmp_path) as node, Running(lambda: node.beacons.run(notes.append)):
+        await eventually(lambda: notes == [""])
+        node.broker.cut()
+        await eventually(lambda: node.clock.sleepers >= 2)
+        node.clock.advance(FIRST)
+        await eventually(lambda: notes[-1] == STALE)
+
+
+async def test_every_verified_word_of_the_hub_bounds_the_clock_and_none_of_a_stranger(tmp_path: Path) -> None:
+    async with linked(tmp_path) as node:
+        await node.hello()
+        node.clock.set_wall(0.0)
+        node.tell(signer=STRANGER)
+        node.broker.publish(at("hub"), messages.seal(HubState(FLEET, False, 1, NOW + 9_000, "x"), STRANGER))
+        await node.heard_everything()
+        assert node.floor.wall() < NOW / 1000
+        node.tell()
+        await eventually(lambda: node.floor.wall() == 1_790_000_000)
+        node.broker.publish(at("hub"), messages.seal(HubState(FLEET, False, 1, NOW + 1_000, "x"), HUB))
+        await eventually(lambda: node.floor.wall() == 1_790_000_001)
+        node.broker.publish(at("beacon"), beacon(NOW + 2_000))
+        await eventually(lambda: node.floor.wall() == 1_790_000_002)
+        later = a_target(generation=3, issued_at=NOW + 3_000)
+        node.broker.publish(at("target"), target.seal(later, [HUB]))
+        await eventually(lambda: node.floor.wall() == 1_790_000_003)
+        node.broker.drop()
+        await node.reconnects()
+        hello = await node.hello(2)
+        assert (hello.clock.quality, hello.clock.wall) == ("floor", NOW + 403_000)
 
 
 async def test_hello_is_said_again_every_quarter_of_an_hour_and_when_a_hub_comes_back(tmp_path: Path) -> None:
@@ -314,6 +417,27 @@ async def test_hello_is_said_again_every_quarter_of_an_hour_and_when_a_hub_comes
         await node.hello(3)
         node.clock.advance(HELLO_EVERY)
         await node.hello(4)
+
+
+async def test_a_broker_that_plays_old_words_of_hubs_in_turn_makes_us_say_no_more_than_one_hello_at_a_time(
+    tmp_path: Path,
+) -> None:
+    async with linked(tmp_path) as node:
+        await node.hello()
+        for number in range(200):
+            state = HubState(FLEET, True, 1, 0, "ab"[number % 2])
+            node.broker.publish(at("hub"), messages.seal(state, HUB), retain=True)
+        await node.heard_everything()
+        await eventually(lambda: node.clock.sleepers >= 2)
+        await never(lambda: node.clock.sleepers > 3)
+        node.clock.advance(5)
+        await node.hello(2)
+        await never(lambda: len(node.hellos()) > 2)
+        node.broker.publish(at("hub"), messages.seal(HubState(FLEET, True, 1, 0, "new"), HUB), retain=True)
+        await node.heard_everything()
+        await eventually(lambda: node.clock.sleepers >= 2)
+        node.clock.advance(5)
+        await node.hello(3)
 
 
 async def test_a_hub_that_was_there_before_is_greeted_once(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The door to SQLite: whole transactions, whole migrations, damage found at the door."""
 
+import os
 import sqlite3
+import stat
 from pathlib import Path
 
 import pytest
@@ -108,3 +110,17 @@ def test_a_reader_beside_the_process_cannot_write(tmp_path: Path) -> None:
         reader.execute("DELETE FROM thing")
     reader.close()
     database.close()
+
+
+def test_a_database_is_its_owners_alone_whatever_the_umask_and_the_folder_say(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    before = os.umask(0)
+    try:
+        database = Database(tmp_path / "some.db", [FIRST])
+        with database.transaction() as connection:
+            connection.execute("INSERT INTO thing VALUES ('two')")
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("some.db*")}
+        database.close()
+    finally:
+        os.umask(before)
+    assert modes == {"some.db": 0o600, "some.db-wal": 0o600, "some.db-shm": 0o600}

@@ -96,6 +96,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "not JSON": (b"\xff\x00", "BadEncoding"),
     "truncated": (sealed(generation=6)[:-10], "BadJson"),
     "too large": (b" " * (topics.TABLE["target"].limit + 1), "TooLarge"),
+    "of a name that fills a status": (sealed(a_target(file_body("x" * 1000), generation=6)), "BadResource"),
     "of features unknown": (sealed(a_target(content=Content(requires=("magic/v9",)), generation=6)), "MissingFeature"),
     "in a circle": (
         sealed(

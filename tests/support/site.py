@@ -16,6 +16,7 @@ from holdfast_edge.store.targets import Trust
 from holdfast_protocol.wire import target
 from holdfast_protocol.wire.messages import Record
 from holdfast_protocol.wire.names import NodeName
+from holdfast_protocol.wire.records import encode
 from support.builders import FLEET, HUB, SITE
 from support.clock import FakeClock, eventually
 from support.provider import FakeProvider
@@ -34,6 +35,7 @@ class FakeOutbox:
     async def append_records(self, stream: str, records: Sequence[Record], *, keys: Any = None) -> None:
         if self.trouble is not None:
             raise self.trouble
+        encode(records)  # refuses what the real one refuses
         self.records += [(stream, record) for record in records]
 
     def said(self) -> list[str]:

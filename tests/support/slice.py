@@ -1,5 +1,6 @@
 """One whole slice of the system, of real processes: hub, broker, agent with two managed files, the site's broker, devices."""
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -38,14 +39,14 @@ spec:
         apiVersion: holdfast.io/v1alpha1
         kind: File
         metadata: {{name: kept}}
-        spec: {{path: "${{schema.spec.folder}}/kept", content: {KEPT!r}}}
+        spec: {{path: "${{schema.spec.folder}}/kept", content: {json.dumps(KEPT)}}}
     - id: said
       template:
         apiVersion: holdfast.io/v1alpha1
         kind: File
         metadata: {{name: said}}
         spec: {{path: "${{schema.spec.folder}}/said", content: "${{schema.spec.word}}"}}
-""".replace(f"{KEPT!r}", '"' + KEPT.replace("\n", "\\n") + '"')
+"""
 
 
 class Device(Program):

@@ -20,6 +20,7 @@ from holdfast_edge import settings as settings_
 from holdfast_edge.control import Control
 from holdfast_edge.core.report import Origin
 from holdfast_edge.ingest.devices import run_devices
+from holdfast_edge.link.beacons import Beacons
 from holdfast_edge.link.identity import Identity
 from holdfast_edge.link.inbox import Inbox
 from holdfast_edge.link.session import Session
@@ -32,6 +33,7 @@ from holdfast_edge.reconcile.wakes import Wakes
 from holdfast_edge.reconcile.watches import run_watch
 from holdfast_edge.sensors.facts import facts
 from holdfast_edge.settings import Settings
+from holdfast_edge.store.floor import FloorClock
 from holdfast_edge.store.outbox import Outbox
 from holdfast_edge.store.targets import Trust
 from holdfast_protocol.errors import ConflictError
@@ -43,6 +45,7 @@ from holdfast_protocol.wire.firewall import Way
 from holdfast_protocol.wire.names import NodeName
 
 CLOSE_WITHIN: Final = 5.0  # seconds for providers to let go
+TWICE: Final = "another client took our connection to the hub over: is this node's name, or its disk, used twice?"
 _random = secrets.SystemRandom()
 log = logging.getLogger(__name__)
 
@@ -80,7 +83,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 async def _run(settings: Settings, folder: Path, config: Path) -> None:
-    clock, boot_id = clocks.SystemClock(), clocks.boot_id()
+    clock, boot_id = FloorClock(clocks.SystemClock(), folder), clocks.boot_id()
     trust, signer = settings.trusted(), settings_.signer(settings)
     identity = Identity(trust.fleet, trust.site, NodeName(settings.node), signer)
     chosen = registry.equip(
@@ -102,12 +105,15 @@ async def _run(settings: Settings, folder: Path, config: Path) -> None:
     try:
         if site.damage or site.interrupted:
             log.warning("started after %s; interrupted: %s", site.damage or "a stop", [e.key for e in site.interrupted])
-        loops = _loops(settings, folder, site, identity, trust, chosen, outbox)
+        if site.targets.current is not None:
+            clock.saw(site.targets.current.issued_at)
+        loops = _loops(settings, folder, site, clock, identity, trust, chosen, outbox)
         await tasks.run_all(loops, ready=lambda: notify.notify("READY=1"))
     finally:
         with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_WITHIN):
             for provider in chosen.providers:
                 await provider.close()
+        clock.keep()
         outbox.close()
         site.database.close()
 
@@ -116,12 +122,13 @@ def _loops(
     settings: Settings,
     folder: Path,
     site: Site,
+    clock: FloorClock,
     identity: Identity,
     trust: Trust,
     chosen: registry.Registry,
     outbox: Outbox,
 ) -> dict[str, Callable[[], Awaitable[None]]]:
-    news = Wakes(site.clock)
+    news, beacons = Wakes(clock), Beacons(clock)
     states: deque[link.LinkState] = deque(maxlen=1)
 
     def extras() -> dict[str, Any]:
@@ -131,6 +138,14 @@ def _loops(
         site.wakes.wake()
         news.wake()
 
+    def note(who: str, problem: str) -> None:
+        if site.board.note(who, problem):
+            wake()
+
+    def take(state: link.LinkState) -> None:
+        states.append(state)
+        note("link", TWICE if state.reason == "TakenOver" else "")
+
     session = Session(
         identity,
         trust,
@@ -138,8 +153,9 @@ def _loops(
         site.targets,
         site.board,
         outbox,
-        Inbox(site.targets, site.clock, wake=wake),
-        site.clock,
+        Inbox(site.targets, clock, wake=wake),
+        beacons,
+        clock,
         boot_id=site.origin.boot_id,
         agent=holdfast_protocol.VERSION,
         facts=facts(settings.providers.engine),
@@ -150,18 +166,17 @@ def _loops(
         "reconcile": lambda: run_reconcile(site),
         "ladder": lambda: run_ladder(site, outbox, news),
         "control": lambda: Control(site, extras, wake).run(folder),
-        "watchdog": lambda: notify.run_watchdog(site.clock, site.is_looking),
-        "link": lambda: link.run_link(paho.dial, session.options, session.run, site.clock, on_state=states.append),
+        "watchdog": lambda: notify.run_watchdog(clock, site.is_looking),
+        "link": lambda: link.run_link(paho.dial, session.options, session.run, clock, on_state=take),
+        "beacons": lambda: beacons.run(partial(note, "freshness")),
+        "floor": clock.run_keeping,
     }
     for provider in chosen.providers:
         loops[f"watch {provider.kinds[0]}"] = partial(run_watch, site, provider)
     if settings.devices is not None:
-
-        def note(problem: str) -> None:
-            if site.board.note("devices", problem):
-                wake()
-
-        loops["devices"] = partial(run_devices, paho.dial, settings.devices, outbox, site.clock, note=note)
+        loops["devices"] = partial(
+            run_devices, paho.dial, settings.devices, outbox, clock, note=partial(note, "devices")
+        )
     return loops
 
 
@@ -170,5 +185,5 @@ def _pace(settings: Settings) -> Pace:
     return Pace(timing.look_every_s, timing.soak_s, timing.observe_within_s, timing.change_within_s)
 
 
-def _stamp(clock: clocks.Clock, boot_id: str) -> Stamp:
-    return Stamp(boot_id, int(clock.boottime() * 1000), int(clock.wall() * 1000))
+def _stamp(clock: FloorClock, boot_id: str) -> Stamp:
+    return Stamp(boot_id, int(clock.boottime() * 1000), int(clock.wall() * 1000), clock.quality())

@@ -58,7 +58,7 @@ class Control:
                     answer = await self._answer(msgspec.json.decode(line, type=Request), by)
                 except HoldfastError as error:
                     answer = _refusal(error.reason, error.message, error.hint)
-                except msgspec.DecodeError as error:
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
                     answer = _refusal("BadRequest", str(error))
                 except (anyio.EndOfStream, anyio.IncompleteRead, anyio.DelimiterNotFound, anyio.BrokenResourceError):
                     return

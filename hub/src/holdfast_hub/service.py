@@ -27,7 +27,7 @@ from holdfast_hub.operations.hub import Hub
 from holdfast_hub.operations.sites import refresh_facts, repair_placement
 from holdfast_hub.settings import Settings
 from holdfast_hub.store.feed import Feed
-from holdfast_hub.store.hub import open_hub
+from holdfast_hub.store.hub import keep_key, key_of, open_hub
 from holdfast_hub.store.readings import ReadingStore
 from holdfast_hub.store.streams import StreamStore, open_streams
 from holdfast_protocol.errors import PermanentError
@@ -68,23 +68,37 @@ class Health:
         }
 
 
-def hub_key(folder: Path) -> Signer:
-    """Return the hub's key, made at the first start. Raises PermanentError `BadKey` when the file holds anything else."""
+def hub_key(folder: Path, believed: str = "") -> Signer:
+    """Return the hub's key, made at the first start; `believed` is the name of the one that sites were told of, if any.
+
+    Raises PermanentError `BadKey` for a file that holds anything else, or is gone: to every site a new key is a stranger.
+    """
     path = folder / "hub.key"
     if not path.exists():
+        if believed:
+            raise PermanentError(f"{path} is gone", reason="BadKey", hint="restore it from its copy")
         fresh = path.with_suffix(".new")
         with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
             out.write(base64.b64encode(secrets.token_bytes(32)) + b"\n")
             out.flush()
             os.fsync(out.fileno())
         fresh.rename(path)
+        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(held)
+        finally:
+            os.close(held)
     try:
         seed = base64.b64decode(path.read_bytes().strip(), validate=True)
     except (OSError, ValueError) as error:
         raise PermanentError(f"{path}: {error}", reason="BadKey") from error
     if len(seed) != 32:
         raise PermanentError(f"{path} holds no Ed25519 seed", reason="BadKey", hint="restore it from its copy")
-    return Signer(seed)
+    signer = Signer(seed)
+    if believed not in ("", signer.keyid):
+        text = f"{path} is another key than this hub's sites believe"
+        raise PermanentError(text, reason="BadKey", hint="restore it from its copy")
+    return signer
 
 
 @contextlib.contextmanager
@@ -109,10 +123,11 @@ async def run_hub(settings: Settings, *, ready: Callable[[str], None] = log.info
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
         held.enter_context(alone(settings.data_dir))
-        signer = hub_key(settings.data_dir)
         fleet = fleet_name(settings.fleet)
         store = open_hub(settings.data_dir / "hub.db", fleet, all_partitions())
         held.callback(store.close)
+        signer = hub_key(settings.data_dir, key_of(store))
+        keep_key(store, signer.keyid)
         streams = open_streams(settings.data_dir / "readings.db")
         held.callback(streams.close)
         reached = settings.reached

@@ -12,7 +12,7 @@ from holdfast_hub.core.convergence import (
     is_ahead,
     site_judgement,
 )
-from holdfast_protocol.wire.messages import Condition, ConditionType, ResourceStatus, Status
+from holdfast_protocol.wire.messages import REFUSED, Condition, ConditionType, ResourceStatus, Status
 from holdfast_protocol.wire.names import FleetName, NodeName, SiteName
 
 NOW = 1_790_000_000_000
@@ -46,7 +46,8 @@ def node(status: Status | None = None, **fields: Any) -> Reported:
         (Desired(), [node(generation=0, digest="")], "NoTarget"),
         (Desired(), [node()], "Pending"),
         (WANTED, [node(said("d6"), generation=6, digest="d6")], "Pending"),
-        (WANTED, [node(said("d6", problems=("BadSignature",)), generation=6, digest="d6")], "Failed"),
+        (WANTED, [node(said("d6", problems=("x", f"{REFUSED}BadSignature")), generation=6, digest="d6")], "Failed"),
+        (WANTED, [node(said("d6", problems=("a beacon is stale",)), generation=6, digest="d6")], "Pending"),
         (WANTED, [node()], "Applying"),
         (WANTED, [node(said("d6"))], "Applying"),
         (WANTED, [node(said("d7", "Progressing"))], "Applying"),

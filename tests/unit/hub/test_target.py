@@ -6,7 +6,7 @@ import pytest
 
 from holdfast_hub.core.target import MAX_CONTENT, Contribution, claims, compose
 from holdfast_protocol.wire import target
-from holdfast_protocol.wire.target import MAX_RESOURCES
+from holdfast_protocol.wire.target import MAX_KEY, MAX_RESOURCES
 from support.builders import file_body
 
 
@@ -68,3 +68,9 @@ def test_a_target_that_could_not_be_sent_is_refused() -> None:
     assert "resources at one site" in compose([many]).problems[0].message
     large = contribution("A/a", file_body(content="x" * MAX_CONTENT))
     assert "bytes, the limit is" in compose([large]).problems[0].message
+
+
+def test_a_key_that_no_site_would_take_is_refused_here() -> None:
+    assert compose([contribution("A/a", file_body("x" * (MAX_KEY - len("File/")), "/a"))]).problems == ()
+    (problem,) = compose([contribution("A/a", file_body("x" * MAX_KEY, "/a"))]).problems
+    assert "the limit is" in problem.message

@@ -47,7 +47,7 @@ def status_text(answer: dict[str, Any]) -> str:
         lines.append(f"target {position}, {status['digest'][:12]}: {seen}, {stable}")
     if link := answer.get("link"):
         why = f" ({link['reason']}: {link['message']})" if link["reason"] and link["doing"] != "settled" else ""
-        lines.append(f"link {link['doing']}{why}")
+        lines.append(_plain(f"link {link['doing']}{why}"))
     if outbox := answer.get("outbox"):
         waiting = ", ".join(f"{name} {depth['rows']} rows" for name, depth in outbox.items() if depth["rows"])
         lines.append(f"outbox {waiting or 'empty'}")

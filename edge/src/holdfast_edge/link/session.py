@@ -14,15 +14,16 @@ import anyio
 import anyio.abc
 import msgspec
 
+from holdfast_edge.link.beacons import Beacons
 from holdfast_edge.link.identity import Identity
 from holdfast_edge.link.inbox import Inbox
 from holdfast_edge.link.sender import run_sender
 from holdfast_edge.store.board import Board
+from holdfast_edge.store.floor import FloorClock
 from holdfast_edge.store.outbox import Outbox
 from holdfast_edge.store.targets import Targets, Trust
 from holdfast_protocol.errors import LinkLost, TransientError, WireError
 from holdfast_protocol.runtime import link
-from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.runtime.mqtt import Connected, Connection, Delivery, Options, Subscription, Will
 from holdfast_protocol.wire import messages, strict, target, topics
 from holdfast_protocol.wire.envelope import open_sealed
@@ -34,6 +35,7 @@ NEEDED: Final = max(channel.limit for channel in topics.TABLE.values() if channe
 HELLO_EVERY: Final = 900.0  # seconds
 STATUS_EVERY: Final = 0.05  # seconds at least between two statuses; the newest goes
 FAREWELL: Final = 1.0  # seconds to say that we leave in order
+REST: Final = 5.0  # seconds after the disk refused, when it does not say
 SPREAD: Final = 5.0  # seconds over which a fleet greets a hub that came back
 
 
@@ -49,7 +51,8 @@ class Session:
         board: Board,
         outbox: Outbox,
         inbox: Inbox,
-        clock: Clock,
+        beacons: Beacons,
+        clock: FloorClock,
         *,
         boot_id: str,
         agent: str,
@@ -65,6 +68,7 @@ class Session:
         self._board = board
         self._outbox = outbox
         self._inbox = inbox
+        self._beacons = beacons
         self._clock = clock
         self._boot_id = boot_id
         self._agent = agent
@@ -74,6 +78,7 @@ class Session:
         self._token = ""
         self._nonces: tuple[str, ...] = ()
         self._hub = ""
+        self._greeting = False  # a hello for a hub that came is on its way
 
     def options(self) -> Options:
         """Return how to connect, with a fresh session token in the will."""
@@ -89,7 +94,7 @@ class Session:
         if connected.max_packet < NEEDED:
             text = f"the broker takes {connected.max_packet} bytes a message, {NEEDED} are needed"
             raise LinkLost(text, reason="Refused")
-        self._nonces, self._hub = (), ""
+        self._nonces, self._hub, self._greeting = (), "", False
         await connection.subscribe([Subscription(self._topic(channel), retained=0) for channel in SUBSCRIBED])
         try:
             await self._converse(connection, connected)
@@ -116,27 +121,35 @@ class Session:
             except WireError as error:  # taken as refused: kept it would come again for ever
                 self._note("broker", f"{delivery.topic[:100]}: {error.reason}: {error.message[:200]}")
             except TransientError as error:  # not stored, so not acknowledged: it comes again on the next connection
+                await self._clock.sleep(error.after or REST)  # and meanwhile the hub is told what is wrong here
                 raise LinkLost(f"cannot store what arrives: {error.message}", reason="NotStored") from error
             connection.acknowledge(delivery)
 
     async def _take(self, delivery: Delivery, connection: Connection, group: anyio.abc.TaskGroup) -> None:
         match topics.parse(delivery.topic).channel:
             case "target":
+                held = self._targets.current
                 await self._inbox.take(delivery.payload)
-                self._note("beacon", "")
+                self._look_for_announced()
+                if self._targets.current is not held:  # whoever had to decide has
+                    self._note("hub", "")
+                    self._clock.saw(self._targets.current.issued_at if self._targets.current else 0)
             case "dn":
                 await self._take_down(messages.open_message(delivery.payload, Down, self._trust.keys))
             case "beacon" if delivery.payload:
                 self._take_beacon(delivery.payload)
             case "hub" if delivery.payload:
                 hub = messages.open_message(delivery.payload, HubState, self._trust.keys)
-                if self._is_new(hub, live=not delivery.retain):
+                self._clock.saw(hub.time)
+                if self._is_new(hub, live=not delivery.retain) and not self._greeting:
+                    self._greeting = True
                     group.start_soon(self._greet, connection)
 
     async def _take_down(self, down: Down) -> None:
         me = self._identity
         if (down.fleet, down.site, down.node) != (me.fleet, me.site, me.node):
             raise WireError(f"meant for {down.fleet}/{down.site}/{down.node}", reason="WrongSite")
+        self._clock.saw(down.time)
         for ack in down.acks:
             await self._outbox.acknowledge(ack)
         # A queued answer to a hello of an earlier connection says nothing about this one.
@@ -164,8 +177,12 @@ class Session:
         )
         if (beacon.fleet, beacon.site) != (self._identity.fleet, self._identity.site):
             raise WireError(f"meant for {beacon.fleet}/{beacon.site}", reason="WrongSite")
-        held = self._targets.current
-        newest = (beacon.epoch, beacon.generation)
+        self._beacons.take(beacon)
+        self._note("freshness", self._beacons.problem)
+        self._look_for_announced()
+
+    def _look_for_announced(self) -> None:
+        held, newest = self._targets.current, self._beacons.announced
         behind = newest > (held.position if held else (0, 0))
         self._note("beacon", f"target {newest} was announced and has not arrived" if behind else "")
 
@@ -178,6 +195,7 @@ class Session:
 
     async def _greet(self, connection: Connection) -> None:
         await self._clock.sleep(SPREAD * self._jitter())
+        self._greeting = False
         await self._hello(connection)
 
     async def _run_hello(self, connection: Connection) -> None:
@@ -196,7 +214,9 @@ class Session:
             boot_id=self._boot_id,
             session=self._token,
             nonce=nonce,
-            clock=messages.Clock(int(self._clock.wall() * 1000), int(self._clock.boottime() * 1000)),
+            clock=messages.Clock(
+                int(self._clock.wall() * 1000), int(self._clock.boottime() * 1000), self._clock.quality()
+            ),
             agent=self._agent,
             epoch=held.epoch if held else 0,
             generation=held.generation if held else 0,

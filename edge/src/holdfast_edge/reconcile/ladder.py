@@ -11,7 +11,8 @@ from holdfast_edge.core import lifecycle
 from holdfast_edge.core.lifecycle import Life
 from holdfast_edge.reconcile.site import Records, Site
 from holdfast_edge.reconcile.wakes import Wakes
-from holdfast_protocol.errors import TransientError
+from holdfast_protocol.errors import MisuseError, TransientError
+from holdfast_protocol.wire.messages import Record
 
 RETRY: Final = 5.0  # seconds after the outbox refused
 IDLE: Final = 600.0  # seconds without news; the wait only has to end at some time
@@ -61,8 +62,22 @@ async def _advanced(site: Site, life: Life) -> Life:
 
 async def _forward(site: Site, outbox: Records) -> None:
     while waiting := await site.notices.waiting():
-        await outbox.append_records("p0", [record for _, record in waiting])
+        records = [record for _, record in waiting]
+        try:
+            await outbox.append_records("p0", records)
+        except MisuseError:  # one of them can never be sent, and would be the end of every start from now on
+            for record in records:
+                await _forward_what_can_be(record, outbox)
         await site.notices.forget([number for number, _ in waiting])
+
+
+async def _forward_what_can_be(record: Record, outbox: Records) -> None:
+    """Send a record, or that there was one. [inv: one-bad-message-never-blocks-a-queue, every-loss-is-counted]"""
+    try:
+        await outbox.append_records("p0", [record])
+    except MisuseError as error:
+        body = {"what": "Unsendable", "reason": error.reason, "message": error.message[:300]}
+        await outbox.append_records("p0", [Record(record.kind, record.at, body)])
 
 
 def _note(site: Site, problem: str) -> None:

@@ -9,6 +9,7 @@ from holdfast_protocol.errors import TransientError
 
 TARGET: Final = "target.dsse"  # the last accepted target, the signed bytes as received
 OWNED: Final = "owned.jsonl"  # what is ours, with the bodies to remove it by
+FLOOR: Final = "floor"  # what time it was at least, in seconds since 1970
 
 
 def write(path: Path, data: bytes) -> None:

@@ -14,6 +14,7 @@ from holdfast_protocol.wire.messages import Hold
 
 MAX_HOLDS = 100
 MAX_TEXT = 300
+MAX_BYTES = 64 * 1024  # of one, encoded: it goes into a record of p0, which has its own limit
 
 
 class Holds:
@@ -48,6 +49,8 @@ class Holds:
             resources=tuple(sorted({each[:MAX_TEXT] for each in resources})),
         )
         kept = Kept(hold, now.boot_id, now.boottime, seconds)
+        if len(msgspec.json.encode(kept)) > MAX_BYTES:
+            raise MisuseError(f"a hold has at most {MAX_BYTES} bytes", reason="TooMany", hint="hold everything")
         await self._database.call(self._put, kept, int(now.wall * 1000))
         self._held = {**self._held, hold.id: kept}
         return hold

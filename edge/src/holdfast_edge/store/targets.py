@@ -16,7 +16,7 @@ from holdfast_protocol.errors import PermanentError, TransientError, WireError
 from holdfast_protocol.runtime.sqlite import Database
 from holdfast_protocol.wire import digest as digests
 from holdfast_protocol.wire import strict, topics
-from holdfast_protocol.wire.messages import TargetReport
+from holdfast_protocol.wire.messages import REFUSED, TargetReport
 from holdfast_protocol.wire.names import FleetName, SiteName
 from holdfast_protocol.wire.target import Expected, Target, open_target
 
@@ -107,7 +107,7 @@ class Targets:
 
     def problems(self) -> tuple[str, ...]:
         """Return what a person should look at: refusals since the last accepted target, trouble with the copy."""
-        refused = (f"target refused: {reason}: {text}" for reason, text in sorted(self._refused.items()))
+        refused = (f"{REFUSED}{reason}: {text}" for reason, text in sorted(self._refused.items()))
         return (*self._notes, *refused)
 
     async def accept(self, target: Target, envelope: bytes, *, at: int, reason: str) -> bool:

@@ -12,10 +12,12 @@ import anyio
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
 from holdfast_hub.api.answers import Refusal, error_answer
+from holdfast_hub.api.origin import OnlyOurs
 from holdfast_hub.api.routes import routes
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.settings import Address
@@ -30,6 +32,7 @@ def application(hub: Hub, link: Callable[[], Mapping[str, Any]]) -> Starlette:
     """Return the ASGI application; `link` says for `health` how the hub's connection is."""
     app = Starlette(
         routes=routes(hub),
+        middleware=[Middleware(OnlyOurs)],
         exception_handlers={HoldfastError: _on_error, HTTPException: _on_http, Exception: _on_bug},
     )
     app.state.link = link

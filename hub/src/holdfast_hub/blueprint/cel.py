@@ -8,28 +8,38 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from enum import Enum
 from functools import cache
 from typing import Any, Final
 
 import msgspec
 from cel_expr_python import cel
+from google.protobuf.message import Message
 
-from holdfast_hub.blueprint import cel_ast, cel_types, functions
+from holdfast_hub.blueprint import (
+    addresses,
+    cel_ast,
+    cel_text,
+    cel_types,
+    conditions,
+    functions,
+    quantities,
+    sequences,
+    urls,
+    versions,
+)
 from holdfast_hub.blueprint.schema import OPEN, Schema
 from holdfast_protocol.errors import HoldfastError
 
 MAX_SOURCE: Final = 16 * 1024  # characters of one expression
+RUNTIME: Final = "runtime"  # kro's name for what makes and reads conditions
 _EXTENSIONS: Final = ("two-var-comprehensions", "lists", "strings", "optional", "bindings", "encoders")
 _ANY: Final = ("string", "int", "uint", "double", "bool", "bytes", "null", "list", "map")
+_MERGED: Final = ("string", "indexOf", "lastIndexOf")  # the library's own, which gain our overloads
 _ERROR: Final = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): ((?:.|\n(?! \||ERROR:))*)")
-_RANGE: Final = re.compile(
-    r"""[bB]?[rR][bB]?(?:\"{3}.*?\"{3}|'{3}.*?'{3}|"[^"\n]*"|'[^'\n]*')"""
-    r"""|[bB]?(?:\"{3}(?:\\.|.)*?\"{3}|'{3}(?:\\.|.)*?'{3}|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')"""
-    r"""|//[^\n]*|(?P<range>\blists\s*\.\s*range\b)""",
-    re.DOTALL,
-)
+_RANGE: Final = re.compile(cel_text.SKIPPED + r"|(?P<range>\blists\s*\.\s*range\b)", re.DOTALL)
 _ABSENT: Final = ("NOT_FOUND:", "UNKNOWN: Index error", "UNKNOWN: No value with name")
-_TYPES: Final = {
+_TYPES: Final[dict[str, Any]] = {
     "string": cel.Type.STRING,
     "int": cel.Type.INT,
     "uint": cel.Type.UINT,
@@ -40,10 +50,16 @@ _TYPES: Final = {
     "dyn": cel.Type.DYN,
     "list": cel.Type.List(cel.Type.DYN),
     "map": cel.Type.Map(cel.Type.STRING, cel.Type.DYN),
+    "duration": cel.Type.DURATION,
+    "timestamp": cel.Type.TIMESTAMP,
+    **{name: cel.Type(full) for name, full in cel_types.VALUES.items()},
 }
-_TAKING_MAPS: Final = frozenset(
-    each.name for each in functions.FUNCTIONS if not {"map", "list", "any"}.isdisjoint(each.parameters)
+_ALL: Final = tuple(
+    each
+    for module in (functions, conditions, quantities, versions, addresses, sequences, urls)
+    for each in module.FUNCTIONS
 )
+_TAKING_MAPS: Final = frozenset(each.name for each in _ALL if not {"map", "list", "any"}.isdisjoint(each.parameters))
 _ATOMS: Final = {"string": "string", "integer": "int", "number": "double", "boolean": "bool"}
 
 
@@ -59,6 +75,15 @@ class ExpressionError(HoldfastError):
         self.absent = absent
 
 
+class Omitted(Enum):
+    """What omit() evaluates to: the key or element it stands at goes away."""
+
+    OMIT = "omit()"
+
+
+OMIT: Final = Omitted.OMIT
+
+
 class Bindings(msgspec.Struct, frozen=True):
     """Values converted once, for many expressions of one environment."""
 
@@ -68,15 +93,26 @@ class Bindings(msgspec.Struct, frozen=True):
 class Expression:
     """A compiled expression. `type` is its static type as CEL writes it: string, list(int), optional_type(dyn)."""
 
-    def __init__(self, source: str, checked: Any, runnable: Any) -> None:
+    def __init__(self, source: str, checked: Any, runnable: Any, running: Any) -> None:
         self.source = source
+        self.tree: bytes = checked.serialize()  # for cel_ast
         self.type = _type_name(checked.return_type())
-        self.uses = cel_ast.uses(checked.serialize())
+        self.uses = cel_ast.uses(self.tree)
+        self.omits = "omit" in self.uses.calls
         self._runnable = runnable
+        self._running = running
 
     @property
     def is_optional(self) -> bool:
         return self.type.startswith("optional_type(")
+
+    @property
+    def is_list(self) -> bool:
+        return self.type.startswith("list(")
+
+    def bind(self, values: Mapping[str, Any]) -> Bindings:
+        """Return values for the names used; lists, maps, text, numbers, booleans and None only."""
+        return Bindings(self._running.Activation(dict(values)))
 
     def evaluate(self, bindings: Bindings) -> Any:
         """Return the value as JSON has it; none of an optional is None. Raises ExpressionError."""
@@ -96,14 +132,30 @@ class Expression:
 class Environment:
     """What expressions may name: typed `schemas` and untyped `variables`, together with the functions of kro."""
 
-    def __init__(self, schemas: Mapping[str, Schema], variables: Iterable[str] = ()) -> None:
-        self.names = frozenset({*schemas, *variables})
+    def __init__(self, schemas: Mapping[str, Schema], variables: Iterable[str] = (), *, runtime: bool = False) -> None:
+        self.names = frozenset({*schemas, *variables, *([RUNTIME] if runtime else ())})
         open_names = dict.fromkeys(variables, cel.Type.DYN)
         pool = cel_types.pool_of({_message(name): schema for name, schema in schemas.items() if _is_message(schema)})
         typed = {name: _declared(name, schema) for name, schema in schemas.items()}
-        self._checking = cel.NewEnv(pool, config=_config(), variables={**open_names, **typed}, functions=_functions())
+        if runtime:
+            typed[RUNTIME] = _TYPES["runtime"]
+        self._make(pool, {**open_names, **typed})
+
+    def with_items(self, lists: Mapping[str, Expression]) -> "Environment":
+        """Return an environment that also knows, by each name, an item of a list."""
+        extended = Environment.__new__(Environment)
+        extended.names = self.names | lists.keys()
+        extended._make(self._pool, {**self._types, **{name: _item_type(each.type) for name, each in lists.items()}})
+        return extended
+
+    def _make(self, pool: Any, types: dict[str, Any]) -> None:
+        self._pool, self._types = pool, types
+        self._checking = cel.NewEnv(pool, config=_config(), variables=types, **_functions())
         self._running = cel.NewEnv(
-            config=_config(), variables=dict.fromkeys(self.names, cel.Type.DYN), functions=_functions(running=True)
+            cel_types.values_pool(),
+            config=_config(),
+            variables=dict.fromkeys(self.names, cel.Type.DYN),
+            **_functions(running=True),
         )
 
     def compile(self, source: str) -> Expression:
@@ -118,7 +170,7 @@ class Environment:
             runnable = self._running.compile(_bounded(f"[?({source}\n)]" if optional else source))
         except RuntimeError as error:
             raise self._compile_error(source, str(error)) from None
-        expression = Expression(source, checked, runnable)
+        expression = Expression(source, checked, runnable, self._running)
         if "lists.range" in expression.uses.calls and "lists.range" in cel_ast.uses(runnable.serialize()).calls:
             raise ExpressionError("lists.range is written plainly: lists.range(n)")
         if "cel.@mapInsert" in expression.uses.calls:
@@ -161,9 +213,14 @@ def _config() -> Any:
 
 
 @cache
-def _functions(*, running: bool = False) -> list[Any]:
-    more = (functions.BOUNDED_RANGE,) if running else ()
-    return [_declaration(each) for each in (*functions.FUNCTIONS, *more)]
+def _functions(*, running: bool = False) -> dict[str, Any]:
+    """Return our functions as arguments of an environment."""
+    grouped: dict[str, list[Any]] = {}
+    for each in (*_ALL, functions.BOUNDED_RANGE) if running else _ALL:
+        grouped.setdefault(each.name, []).extend(_overloads(each, running))
+    own = [cel.FunctionDecl(name, each) for name, each in grouped.items() if name not in _MERGED]
+    merged = [cel.FunctionDecl(name, grouped[name]) for name in _MERGED]
+    return {"functions": own, "extensions": [cel.CelExtension("holdfast", merged)]}
 
 
 def _bounded(source: str) -> str:
@@ -171,24 +228,26 @@ def _bounded(source: str) -> str:
     return _RANGE.sub(lambda found: functions.BOUNDED_RANGE.name if found["range"] else found[0], source)
 
 
-def _declaration(function: functions.Function) -> Any:
-    # The run time does not match a parameter of type dyn with everything, so "any" is an overload for each type.
-    choices: list[tuple[str, ...]] = [()]
-    for kind in function.parameters:
-        choices = [(*before, each) for before in choices for each in (_ANY if kind == "any" else (kind,))]
-    return cel.FunctionDecl(
-        function.name,
-        [
-            cel.Overload(
-                f"{function.name}_{'_'.join(kinds)}",
-                return_type=_TYPES[function.result],
-                parameters=[_TYPES[kind] for kind in kinds],
-                is_member=function.member,
-                impl=function.call,
-            )
-            for kinds in choices
-        ],
-    )
+def _overloads(function: functions.Function, running: bool) -> list[Any]:
+    # At run time a value with a type of its own is dyn: one overload there serves all such types.
+    signatures: list[functions.Signature] = []
+    for parameters, result in (not running and function.checked) or ((function.parameters, function.result),):
+        # The run time does not match a parameter of type dyn with everything, so "any" is an overload for each type.
+        choices: list[tuple[str, ...]] = [()]
+        for kind in parameters:
+            some = (kind,) if kind != "any" else _ANY[:-3] if function.name in _MERGED else _ANY
+            choices = [(*before, each) for before in choices for each in some]
+        signatures += [(each, result) for each in choices]
+    return [
+        cel.Overload(
+            f"{function.name}_{'_'.join(kinds)}",
+            return_type=cel.Type.DYN if running and result in cel_types.VALUES else _read_type(result),
+            parameters=[_read_type(kind) for kind in kinds],
+            is_member=function.member,
+            impl=function.call if running else None,
+        )
+        for kinds, result in signatures
+    ]
 
 
 def _message(name: str) -> str:
@@ -218,6 +277,22 @@ def _element(schema: Schema) -> Any:
 def _type_name(kind: Any) -> str:
     name = str(kind.name()).replace("<", "(").replace(">", ")")
     return re.sub(r"\b[A-Z]+\b", lambda found: "null_type" if found[0] == "NULL" else found[0].lower(), name)
+
+
+def _item_type(name: str) -> Any:
+    """Return the type of the items of a list(T)."""
+    return _read_type(name[len("list(") : -1])
+
+
+def _read_type(name: str) -> Any:
+    """Return the type CEL writes as `name`; what cannot be declared is dyn."""
+    if name.startswith("list("):
+        return cel.Type.List(_item_type(name))
+    if name.startswith("map(string, "):
+        return cel.Type.Map(cel.Type.STRING, _read_type(name[len("map(string, ") : -1]))
+    if name in _TYPES:
+        return _TYPES[name]
+    return cel.Type(name) if name.startswith(f"{cel_types.PACKAGE}.") else cel.Type.DYN
 
 
 def _explained(message: str) -> str:
@@ -265,6 +340,10 @@ def _json(result: Any) -> Any:
         return functions.go_duration(value)
     if isinstance(value, datetime):
         return functions.rfc3339(value)
+    if isinstance(value, bytes | bytearray) and value == functions.OMIT:
+        return OMIT
+    if isinstance(value, Message) and value.DESCRIPTOR.full_name == cel_types.VALUES["condition"]:
+        return cel_types.fields_of(value)
     if isinstance(value, bytes | bytearray):
         raise ExpressionError("the result is bytes", hint="base64.encode(x)")
     raise ExpressionError("the result is no value of JSON")

@@ -6,6 +6,7 @@ and are left out.
 """
 
 import re
+from functools import cache
 from typing import Any, Final
 
 from google.protobuf import (
@@ -14,10 +15,12 @@ from google.protobuf import (
     descriptor_pool,
     duration_pb2,
     empty_pb2,
+    message_factory,
     struct_pb2,
     timestamp_pb2,
     wrappers_pb2,
 )
+from google.protobuf.message import Message
 
 from holdfast_hub.blueprint.schema import OPEN, Schema
 
@@ -31,6 +34,16 @@ _ATOMS: Final = {
     "number": _F.TYPE_DOUBLE,
     "boolean": _F.TYPE_BOOL,
 }
+VALUES: Final = {  # values with a type of their own: the name used here, and CEL's
+    "quantity": "kubernetes.Quantity",
+    "url": "kubernetes.URL",
+    "semver": "kubernetes.Semver",
+    "ip": "net.IP",
+    "cidr": "net.CIDR",
+    "condition": "kro.run.Condition",
+    "runtime": "kro.run.Runtime",
+}
+_FIELDS: Final = {"kro.run.Condition": ("type", "status", "reason", "message"), "kro.run.Runtime": ()}  # of text
 _STRUCT: Final = ".google.protobuf.Struct"
 _LIST: Final = ".google.protobuf.ListValue"
 _VALUE: Final = ".google.protobuf.Value"
@@ -46,7 +59,53 @@ def pool_of(schemas: dict[str, Schema]) -> descriptor_pool.DescriptorPool:
     for name, schema in schemas.items():
         _add_message(file.message_type.add(), name, schema, f".{PACKAGE}.{name}")
     pool.AddSerializedFile(file.SerializeToString())
+    _add_values(pool)
     return pool
+
+
+@cache
+def values_pool() -> descriptor_pool.DescriptorPool:
+    """Return the pool of the values' message types alone."""
+    pool = descriptor_pool.DescriptorPool()
+    _add_values(pool)
+    return pool
+
+
+def value_of(name: str, **fields: str) -> Message:
+    """Return a value of one of the types of VALUES."""
+    return _message_class(name)(**fields)
+
+
+def is_value(value: Message, name: str) -> bool:
+    """Return whether a value is of one of the types of VALUES."""
+    return str(value.DESCRIPTOR.full_name) == VALUES[name]
+
+
+def text_of(value: Message, name: str) -> str:
+    """Return the text of a value. ValueError when it is of another type."""
+    if not is_value(value, name):
+        raise ValueError(f"a {value.DESCRIPTOR.full_name} is no {VALUES[name]}")
+    return str(getattr(value, "text"))  # noqa: B009 (the class is made at run time)
+
+
+def fields_of(value: Message) -> dict[str, str]:
+    """Return every field of a value."""
+    return {field.name: getattr(value, field.name) for field in value.DESCRIPTOR.fields}
+
+
+@cache
+def _message_class(name: str) -> type[Message]:
+    return message_factory.GetMessageClass(values_pool().FindMessageTypeByName(VALUES[name]))
+
+
+def _add_values(pool: descriptor_pool.DescriptorPool) -> None:
+    for full in VALUES.values():
+        package, _, name = full.rpartition(".")
+        file = descriptor_pb2.FileDescriptorProto(name=f"{full}.proto", package=package, syntax="proto3")
+        message = file.message_type.add(name=name)
+        for number, key in enumerate(_FIELDS.get(full, ("text",)), start=1):
+            message.field.add(name=key, number=number, type=_F.TYPE_STRING, label=_F.LABEL_OPTIONAL)
+        pool.AddSerializedFile(file.SerializeToString())
 
 
 def _add_message(message: Any, name: str, schema: Schema, full: str) -> None:

@@ -1,6 +1,6 @@
 """A blueprint's definition: read once, every mistake found, then ready to render instances."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -9,18 +9,22 @@ from holdfast_hub.blueprint import graph, names
 from holdfast_hub.blueprint.cel import Environment
 from holdfast_hub.blueprint.documents import Document, Path
 from holdfast_hub.blueprint.images import image_problem, images_of
+from holdfast_hub.blueprint.node import KEYS, Entry, Node, compile_node, list_ids
 from holdfast_hub.blueprint.problems import Checked, Problems
 from holdfast_hub.blueprint.rules import Rules, compile_rules
 from holdfast_hub.blueprint.schema import OPEN, Schema, open_api
 from holdfast_hub.blueprint.schema_checks import check_schema
-from holdfast_hub.blueprint.template import Template, compile_template
+from holdfast_hub.blueprint.status import CONDITIONS, Status, compile_status
+from holdfast_hub.blueprint.template import Template
 from holdfast_hub.core.labels import is_dns_label, is_dns_subdomain
+from holdfast_protocol.errors import Problem
 
 KIND: Final = "Blueprint"
 MAX_RESOURCES: Final = 500
 MAX_FIELDS: Final = 10_000  # values with expressions, of all resources
 PLACEMENT: Final = "placement"  # the platform's field of an instance's spec
-_LATER: Final = ("externalRef", "includeWhen", "readyWhen", "forEach")
+_KRO_SCHEMA: Final = {"additionalPrinterColumns", "shortNames", "categories", "metadata"}  # for kubectl: no effect here
+_OBJECTS: Final[Schema] = {"type": "array", "items": {"type": "object", OPEN: True}}
 _TEXT: Final[Schema] = {"type": "string"}
 _TEXTS: Final[Schema] = {"type": "object", "additionalProperties": _TEXT}
 _METADATA: Final[Schema] = {
@@ -39,8 +43,9 @@ class Definition(msgspec.Struct, frozen=True):
     scope: str  # Namespaced or Cluster
     schema: Schema
     rules: Rules
-    templates: tuple[Template, ...]  # in the order to make them
+    nodes: tuple[Node, ...]  # in the order to make them
     waves: dict[str, int]  # by resource id; 1 first to make, last to remove
+    status: Status
     environment: Environment
     document: Document
 
@@ -51,11 +56,20 @@ class Definition(msgspec.Struct, frozen=True):
     @property
     def resources(self) -> tuple[str, ...]:
         """Ids in the order to make them."""
-        return tuple(each.id for each in self.templates)
+        return tuple(each.id for each in self.nodes)
+
+    def observing(self) -> tuple[Problem, ...]:
+        """Return what in it cannot be rendered before a site has looked, each expression at its place."""
+        hint = "the hub renders from the schema and from resources as they will be made"
+        return tuple(
+            self.document.problem((*node.path, *path), f"{why}: it cannot be applied yet", hint=hint)
+            for node in self.nodes
+            for path, why in node.observing()
+        )
 
 
 def check_blueprint(document: Document) -> Checked[Definition]:
-    """Return a Blueprint document as a definition. Raises InputError with every problem."""
+    """Return a Blueprint (or kro's ResourceGraphDefinition) as a definition. Raises InputError with every problem."""
     problems = Problems(document)
     _check_frame(document, problems)
     spec = document.value.get("spec")
@@ -66,22 +80,28 @@ def check_blueprint(document: Document) -> Checked[Definition]:
     schema = _schema_section(spec.get("schema"), problems)
     openapi, rules = _openapi(schema, problems)
     resources = _resource_entries(spec.get("resources"), problems)
-    environment = Environment({"schema": _schema_type(openapi)}, resources)
-    templates = dict(_templates(resources, environment, problems, cluster=schema.get("scope") == "Cluster"))
-    ordered, waves = _order(templates, problems)
-    for template in templates.values():
-        _warn_images(template, problems)
+    typed = {"schema": _schema_type(openapi)}
+    lists = list_ids(resources)
+    known = {**typed, **dict.fromkeys(lists, _OBJECTS)}
+    environment = Environment(known, resources.keys() - lists)
+    nodes = dict(_nodes(resources, environment, problems, cluster=schema.get("scope") == "Cluster"))
+    ordered, waves = _order(nodes, problems)
+    status = _status(schema.get("status"), known, resources.keys() - lists, environment, problems)
+    for node in nodes.values():
+        _warn_images(node.template, problems)
+    _warn_unwatched(nodes, status, problems)
     problems.check()
     definition = Definition(
         name=document.value["metadata"]["name"],
         kind=schema["kind"],
         version=schema["apiVersion"],
-        group=schema.get("group", names.GROUPS[0]),
+        group=schema.get("group", names.KRO_GROUP if _is_kro(problems) else names.GROUPS[0]),
         scope=schema.get("scope", "Namespaced"),
         schema=openapi,
         rules=rules,
-        templates=tuple(templates[each] for each in ordered),
+        nodes=tuple(nodes[each] for each in ordered),
         waves=waves,
+        status=status,
         environment=environment,
         document=document,
     )
@@ -89,17 +109,24 @@ def check_blueprint(document: Document) -> Checked[Definition]:
 
 
 def _check_frame(document: Document, problems: Problems) -> None:
-    if not names.is_ours(document.api_version):
-        problems.add(("apiVersion",), f"{document.api_version[:80]!r} is no version of ours", hint=names.API_VERSION)
-    if document.kind != KIND:
+    of_kro = document.kind == names.KRO_KIND
+    if document.api_version != names.KRO_VERSION if of_kro else not names.is_ours(document.api_version):
+        hint = names.KRO_VERSION if of_kro else names.API_VERSION
+        problems.add(("apiVersion",), f"{document.api_version[:80]!r} is no version of {document.kind[:80]}", hint=hint)
+    if not names.is_blueprint(document.kind):
         problems.add(("kind",), f"{document.kind[:80]!r} is not a {KIND}")
-    _check_keys(document.value, {"apiVersion", "kind", "metadata", "spec"}, problems, ())
+    keys = {"apiVersion", "kind", "metadata", "spec"}
+    _check_keys(document.value, keys | {"status"} if of_kro else keys, problems, ())
     metadata = document.value.get("metadata")
     if not isinstance(metadata, dict):
         problems.add(("metadata",), "metadata must be a map with a name")
         return
-    _check_keys(metadata, {"name", "namespace", "labels", "annotations"}, problems, ("metadata",))
     name = metadata.get("name")
+    if of_kro:  # with whatever its cluster added; its names often end in a group
+        if not isinstance(name, str) or not is_dns_subdomain(name):
+            problems.add(("metadata", "name"), "the name must be a DNS name: webapp.kro.run")
+        return
+    _check_keys(metadata, {"name", "namespace", "labels", "annotations"}, problems, ("metadata",))
     if not isinstance(name, str) or not is_dns_label(name):
         problems.add(
             ("metadata", "name"),
@@ -112,9 +139,10 @@ def _schema_section(value: Any, problems: Problems) -> dict[str, Any]:
     if not isinstance(value, dict):
         problems.add(path, "schema must be a map with apiVersion, kind and spec")
         return {}
-    _check_keys(value, {"apiVersion", "kind", "group", "scope", "spec", "types", "status"}, problems, path)
+    keys = {"apiVersion", "kind", "group", "scope", "spec", "types", "status"}
+    _check_keys(value, keys | _KRO_SCHEMA if _is_kro(problems) else keys, problems, path)
     kind, version, group = value.get("kind"), value.get("apiVersion"), value.get("group", names.GROUPS[0])
-    if not isinstance(kind, str) or not names.is_kind(kind) or kind == KIND:
+    if not isinstance(kind, str) or not names.is_kind(kind) or names.is_blueprint(kind):
         problems.add((*path, "kind"), "the kind of the instances is a name in upper camel case, at most 63 letters")
     if not isinstance(version, str) or not names.is_version(version):
         problems.add((*path, "apiVersion"), "must be a version: v1, v1alpha1, v2beta3")
@@ -122,9 +150,11 @@ def _schema_section(value: Any, problems: Problems) -> dict[str, Any]:
         problems.add((*path, "group"), "must be a DNS name: example.com")
     if value.get("scope", "Namespaced") not in ("Namespaced", "Cluster"):
         problems.add((*path, "scope"), "must be Namespaced or Cluster")
-    if value.get("status"):
-        problems.add((*path, "status"), "status is not supported yet", at_key=True)
     return value
+
+
+def _is_kro(problems: Problems) -> bool:
+    return problems.document.kind == names.KRO_KIND
 
 
 def _openapi(schema: dict[str, Any], problems: Problems) -> tuple[Schema, Rules]:
@@ -140,6 +170,14 @@ def _openapi(schema: dict[str, Any], problems: Problems) -> tuple[Schema, Rules]
     return openapi, compile_rules(openapi, problems, (*path, "spec"))
 
 
+def _status(
+    value: Any, schemas: dict[str, Schema], ids: Collection[str], environment: Environment, problems: Problems
+) -> Status:
+    conditions = isinstance(value, dict) and CONDITIONS in value
+    among = Environment(schemas, ids, runtime=True) if conditions else environment
+    return compile_status(value, environment, among, problems, ("spec", "schema", "status"))
+
+
 def _schema_type(openapi: Schema) -> Schema:
     return {
         "type": "object",
@@ -147,9 +185,9 @@ def _schema_type(openapi: Schema) -> Schema:
     }
 
 
-def _resource_entries(value: Any, problems: Problems) -> dict[str, tuple[dict[str, Any], Path]]:
+def _resource_entries(value: Any, problems: Problems) -> dict[str, Entry]:
     """Return the resources by id, each with its path; those without a usable id are only problems."""
-    found: dict[str, tuple[dict[str, Any], Path]] = {}
+    found: dict[str, Entry] = {}
     if value is None:
         return found
     if not isinstance(value, list):
@@ -163,7 +201,7 @@ def _resource_entries(value: Any, problems: Problems) -> dict[str, tuple[dict[st
         if not isinstance(each, dict):
             problems.add(path, "a resource is a map with id and template")
             continue
-        _check_keys(each, {"id", "template", *_LATER}, problems, path)
+        _check_keys(each, set(KEYS), problems, path)
         resource_id = each.get("id")
         if not isinstance(resource_id, str) or not names.is_id(resource_id):
             problems.add((*path, "id"), "an id is a name in lower camel case: cameraDriver")
@@ -177,42 +215,36 @@ def _resource_entries(value: Any, problems: Problems) -> dict[str, tuple[dict[st
     return found
 
 
-def _templates(
-    resources: dict[str, tuple[dict[str, Any], Path]], environment: Environment, problems: Problems, *, cluster: bool
-) -> Iterator[tuple[str, Template]]:
+def _nodes(
+    resources: dict[str, Entry], environment: Environment, problems: Problems, *, cluster: bool
+) -> Iterator[tuple[str, Node]]:
     fields = 0
-    for resource_id, (entry, path) in resources.items():
+    for resource_id, entry in resources.items():
         if fields > MAX_FIELDS:
-            problems.add(path, f"more than {MAX_FIELDS} values with expressions before this resource")
+            problems.add(entry[1], f"more than {MAX_FIELDS} values with expressions before this resource")
             return
-        for key in _LATER:
-            if entry.get(key):
-                problems.add((*path, key), f"{key} is not supported yet", at_key=True)
-        if "template" not in entry:
-            if not entry.get("externalRef"):
-                problems.add(path, "a resource needs a template")
-            continue
-        if entry.get("forEach"):
-            continue  # its template may name the loop's variables
-        template = compile_template(
-            resource_id, entry["template"], environment, problems, (*path, "template"), cluster=cluster
-        )
-        if template is None:
-            continue
-        fields += len(template.fields)
-        if resource_id in template.needs:
-            problems.add((*path, "template"), f"{resource_id} refers to itself")
-            continue
-        yield resource_id, template
+        node = compile_node(resource_id, entry, frozenset(resources), environment, problems, cluster=cluster)
+        if node is not None:
+            fields += len(node.template.fields)
+            yield resource_id, node
 
 
-def _order(templates: dict[str, Template], problems: Problems) -> tuple[list[str], dict[str, int]]:
-    depends = {each.id: each.needs & templates.keys() for each in templates.values()}
+def _order(nodes: dict[str, Node], problems: Problems) -> tuple[list[str], dict[str, int]]:
+    depends = {each.id: each.needs & nodes.keys() for each in nodes.values()}
     if circle := graph.cycle(depends):
-        path = templates[circle[0]].path
+        path = nodes[circle[0]].template.path
         problems.add(path, f"resources need each other in a circle: {' -> '.join(circle)}")
-        return list(templates), {}
-    return graph.order(list(templates), depends), graph.waves(list(templates), depends)
+        return list(nodes), {}
+    return graph.order(list(nodes), depends), graph.waves(list(nodes), depends)
+
+
+def _warn_unwatched(nodes: dict[str, Node], status: Status, problems: Problems) -> None:
+    for node in nodes.values():
+        if node.ready:
+            message = "checked, and not evaluated at sites yet: there a resource is ready when its provider says so"
+            problems.warn((*node.path, "readyWhen"), message)
+    if status.fields or status.conditions:
+        problems.warn(("spec", "schema", "status"), "checked, and not reported yet")
 
 
 def _warn_images(template: Template, problems: Problems) -> None:

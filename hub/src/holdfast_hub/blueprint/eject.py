@@ -13,8 +13,9 @@ from holdfast_hub.blueprint.collector import collector_config
 from holdfast_hub.blueprint.definition import Definition
 from holdfast_hub.blueprint.images import images_of
 from holdfast_hub.blueprint.instance import Instance
+from holdfast_hub.blueprint.native import native_files
 from holdfast_hub.blueprint.render import Rendered, render
-from holdfast_protocol.errors import InputError, Problem
+from holdfast_protocol.errors import InputError, Problem, WireError
 
 COLLECTOR: Final = "otel-config.yaml"
 MODES: Final = "file-modes.yaml"  # a hyphen: no resource's id can be called so
@@ -25,8 +26,8 @@ _SELECTING: Final = frozenset({"DaemonSet", "Deployment", "ReplicaSet", "Statefu
 def eject(definition: Definition, instance: Instance) -> dict[str, str]:
     """Return text by relative path, all below a folder of the instance's name. Raises InputError.
 
-    A manifest per resource, a unit file per SystemdService, the content of each File with a list of modes and owners,
-    and a configuration for an OpenTelemetry Collector.
+    A manifest per resource, a unit file per SystemdService, the content of each File with a list of modes and owners, the
+    machine's own form of Sysctl, KernelModule and Firewall, and a configuration for an OpenTelemetry Collector.
     """
     return _Ejecting(definition, instance).run()
 
@@ -45,7 +46,7 @@ class _Ejecting:
         files = [each for each in rendered if each.body["kind"] == "File"]
         for each in rendered:
             if each not in units and each not in files:
-                self._add(each, f"{each.id}.yaml", yaml_writer.write(_complete(each.body)))
+                self._add_other(each)
         for each, name in _unit_names(units):
             self._add_unit(each, name)
         for each in files:
@@ -70,6 +71,17 @@ class _Ejecting:
             f"# then: otelcol-contrib --config {COLLECTOR}\n"
         )
         return head + yaml_writer.write(config)
+
+    def _add_other(self, each: Rendered) -> None:
+        try:
+            files = native_files(each.body)
+        except WireError as error:
+            self._refuse(each, error.message)
+            return
+        if files is None:
+            files = {f"{each.label}.yaml": yaml_writer.write(_complete(each.body))}
+        for path, text in files.items():
+            self._add(each, path, text)
 
     def _add_unit(self, each: Rendered, name: str) -> None:
         spec = each.body.get("spec") or {}
@@ -118,7 +130,7 @@ class _Ejecting:
         )
 
     def _refuse(self, each: Rendered, message: str) -> None:
-        place = next(template.path for template in self._definition.templates if template.id == each.id)
+        place = next(node.template.path for node in self._definition.nodes if node.id == each.id)
         text = f"{message} (resource {each.id} of {self._instance.owner})"
         self._problems.append(self._definition.document.problem(place, text))
 
@@ -132,11 +144,11 @@ def _unit_name(each: Rendered) -> str:
 
 def _unit_names(units: list[Rendered]) -> Iterator[tuple[Rendered, str]]:
     """Yield each unit with the name of its file: what its Description says, its id where two say the same."""
-    slugs = {each.id: _slug(each) for each in units}
+    slugs = {each.label: _slug(each) for each in units}
     count = Counter(slugs.values())
     for each in units:
-        slug = slugs[each.id]
-        yield each, slug if count[slug] == 1 else f"{slug}-{each.id}"
+        slug = slugs[each.label]
+        yield each, slug if count[slug] == 1 else f"{slug}-{each.label}"
 
 
 def _slug(each: Rendered) -> str:

@@ -7,28 +7,35 @@ import hashlib
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
 from holdfast_protocol.errors import WireError
 from holdfast_protocol.wire import strict
 
-Kind = Literal["string", "int", "uint", "double", "bool", "bytes", "null", "list", "map", "any", "dyn"]
+Signature = tuple[
+    tuple[str, ...], str
+]  # parameters and result, each as CEL writes a type, or a name of cel_types.VALUES
 
 MAX_RANDOM: Final = 1024
 MAX_RANGE: Final = 10_000  # as many steps as one evaluation may take
+OMIT: Final = b"\xffomit()"  # bytes are no value of JSON: nothing else can be meant
 _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class Function(msgspec.Struct, frozen=True):
-    """One function by its parameters; "any" takes whatever comes. A member's first parameter stands before the dot."""
+    """One function by its parameters; "any" takes whatever comes. A member's first parameter stands before the dot.
+
+    The run time tells overloads apart by list, map, value and the like only; `checked` says more to the checker.
+    """
 
     name: str
-    parameters: tuple[Kind, ...]
-    result: Kind
+    parameters: tuple[str, ...]
+    result: str
     call: Callable[..., Any]
     member: bool = False
+    checked: tuple[Signature, ...] = ()
 
 
 def go_duration(value: timedelta) -> str:
@@ -165,6 +172,7 @@ def _within(index: int, end: int, name: str) -> None:
 
 
 FUNCTIONS: Final = (
+    Function("omit", (), "dyn", lambda: OMIT),
     Function("random.seededString", ("int", "string"), "string", _seeded_string),
     Function("random.seededInt", ("int", "int", "string"), "int", _seeded_int),
     Function("hash.fnv64a", ("string",), "bytes", _fnv64a),

@@ -169,8 +169,8 @@ def _warn_images(definition: Definition, instance: Instance, problems: Problems)
     """Warn of images no engine could pull, where the instance (or else the blueprint) says them."""
     bindings = definition.environment.bind({"schema": instance.as_schema()})
     seen: set[str] = set()
-    for template in definition.templates:
-        for field in template.fields:
+    for node in definition.nodes:
+        for field in node.template.fields:
             if not (is_image(field.path) and field.is_whole and field.expressions[0].uses.names <= {"schema"}):
                 continue
             expression = field.expressions[0]

@@ -9,6 +9,9 @@ from typing import Final
 
 API_VERSION: Final = "holdfast.io/v1alpha1"
 ALIASES: Final = frozenset({"start-alpha.io/v1alpha1", "compute.start-alpha.io/v1alpha1"})
+KRO_KIND: Final = "ResourceGraphDefinition"  # a blueprint as kro writes it
+KRO_VERSION: Final = "kro.run/v1alpha1"
+KRO_GROUP: Final = "kro.run"
 GROUPS: Final = ("holdfast.io", "start-alpha.io")  # an instance may put one of them before its schema's version
 
 _KIND: Final = re.compile(r"[A-Z][a-zA-Z0-9]{0,62}")
@@ -99,6 +102,11 @@ CLUSTER_KINDS: Final = frozenset(
         "VolumeAttachment",
     ]
 )
+
+
+def is_blueprint(kind: str) -> bool:
+    """Return whether documents of a kind are blueprints."""
+    return kind in ("Blueprint", KRO_KIND)
 
 
 def is_ours(api_version: str) -> bool:

@@ -58,6 +58,9 @@ def _compiled(schema: Schema, problems: Problems, path: Path) -> Iterator[Rule]:
         except ExpressionError as error:
             problems.add(path, f"validation {rule['rule'][:200]!r}: {error.message}", hint=error.hint)
             continue
+        if expression.omits:
+            problems.add(path, f"validation {rule['rule'][:200]!r}: omit() is for values in a template")
+            continue
         if expression.type != "bool":
             problems.add(path, f"validation {rule['rule'][:200]!r} must be true or false, and is {expression.type}")
             continue

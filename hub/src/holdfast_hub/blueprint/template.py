@@ -13,7 +13,7 @@ from holdfast_hub.blueprint.problems import Problems
 
 RESERVED_PREFIXES: Final = ("kro.run/", "internal.kro.run/")
 MAX_FIELDS: Final = 2_000  # with expressions, in one template
-_TEXT_PATHS: Final = frozenset({("metadata", "name"), ("metadata", "namespace")})
+TEXT_PATHS: Final = frozenset({("metadata", "name"), ("metadata", "namespace")})
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -40,7 +40,8 @@ class Template(msgspec.Struct, frozen=True):
     kind: str
     skeleton: bytes
     fields: tuple[Field, ...]
-    needs: frozenset[str]  # ids of resources its expressions name
+    needs: frozenset[str]  # names its expressions use, but for `schema`
+    omits: bool  # omit() is somewhere in it
 
     def body(self) -> dict[str, Any]:
         """Return a fresh body, fields not yet filled in."""
@@ -49,16 +50,30 @@ class Template(msgspec.Struct, frozen=True):
 
 
 def compile_template(
-    resource_id: str, value: Any, environment: Environment, problems: Problems, path: Path, *, cluster: bool = False
+    resource_id: str,
+    value: Any,
+    environment: Environment,
+    problems: Problems,
+    path: Path,
+    *,
+    cluster: bool = False,
+    named: bool = True,
 ) -> Template | None:
-    """Return the template, or None with the reasons in `problems`. `cluster`: the blueprint's scope is Cluster."""
+    """Return the template, or None with the reasons in `problems`.
+
+    `cluster`: the blueprint's scope is Cluster. `named`: it must have a metadata.name.
+    """
     before = len(problems.errors)
     if not isinstance(value, dict):
         problems.add(path, "a template is a map with apiVersion, kind and metadata")
         return None
-    _check_object(value, problems, path, cluster)
+    _check_object(value, problems, path, cluster, named)
     compiling = _Compiling(environment, problems, path, value.get("kind") == "SystemdService")
     skeleton = compiling.plain(value, ())
+    if value.get("kind") == "CustomResourceDefinition":
+        for field in compiling.fields:
+            if field.path[0] != "metadata":
+                problems.add((*path, *field.path), "a CustomResourceDefinition takes expressions in its metadata only")
     if len(problems.errors) > before:
         return None
     names = {name for field in compiling.fields for each in field.expressions for name in each.uses.names}
@@ -69,10 +84,18 @@ def compile_template(
         msgspec.json.encode(skeleton),
         tuple(compiling.fields),
         frozenset(names - {"schema"}),
+        any(each.omits for field in compiling.fields for each in field.expressions),
     )
 
 
-def _check_object(value: dict[str, Any], problems: Problems, path: Path, cluster: bool) -> None:
+def compile_fields(value: Any, environment: Environment, problems: Problems, path: Path) -> tuple[Field, ...]:
+    """Return the values with expressions of any tree; what is wrong goes to `problems`."""
+    compiling = _Compiling(environment, problems, path, False)
+    compiling.plain(value, ())
+    return tuple(compiling.fields)
+
+
+def _check_object(value: dict[str, Any], problems: Problems, path: Path, cluster: bool, named: bool) -> None:
     for key in ("apiVersion", "kind"):
         text = value.get(key)
         if not isinstance(text, str) or not text:
@@ -84,7 +107,7 @@ def _check_object(value: dict[str, Any], problems: Problems, path: Path, cluster
         problems.add((*path, "metadata"), "metadata must be a map with a name")
         return
     name = metadata.get("name")
-    if not isinstance(name, str) or not name:
+    if named and (not isinstance(name, str) or not name):
         problems.add(
             (*path, "metadata", "name"),
             "metadata.name must be text: a site tells its resources apart by kind and name",
@@ -160,7 +183,7 @@ class _Compiling:
                 )
                 continue
             needs_text = (
-                not whole or path in _TEXT_PATHS or path[:2] in (("metadata", "labels"), ("metadata", "annotations"))
+                not whole or path in TEXT_PATHS or path[:2] in (("metadata", "labels"), ("metadata", "annotations"))
             )
             if needs_text and expression.type not in ("string", "dyn") and not _holds_text(expression, path):
                 self._problems.add(
@@ -170,16 +193,12 @@ class _Compiling:
                     offset=piece.offset,
                 )
                 continue
-            for name, field in sorted(expression.uses.fields):
-                if name != "schema" and field == "status":
-                    self._problems.add(
-                        where,
-                        f"reading {name}.status is not supported yet: only the site knows it",
-                        offset=piece.offset,
-                    )
+            if expression.omits and path in TEXT_PATHS:
+                self._problems.add(where, f"{path_text(path)} cannot be left out with omit()", offset=piece.offset)
+                continue
             yield expression
 
 
 def _holds_text(expression: Expression, path: Path) -> bool:
     """Return whether the expression may fill all of metadata.labels or metadata.annotations."""
-    return len(path) == 2 and path not in _TEXT_PATHS and expression.type.startswith(("map(string", "dyn"))
+    return len(path) == 2 and path not in TEXT_PATHS and expression.type.startswith(("map(string", "dyn"))

@@ -22,6 +22,7 @@ def kit_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--engine", default="", metavar="URL", help="Its container engine: unix:///run/docker.sock."),
         click.option("--systemd", default="", metavar="system|user", help="The systemd it may change units of."),
+        click.option("--kernel", is_flag=True, help="It may change kernel settings, modules and the firewall."),
         click.option(
             "--devices", default="", metavar="HOST:PORT", help="The site's own broker, where devices publish."
         ),

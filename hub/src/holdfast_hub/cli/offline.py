@@ -5,10 +5,11 @@ from typing import Any
 
 import msgspec
 
-from holdfast_hub.blueprint.definition import KIND, Definition, check_blueprint
+from holdfast_hub.blueprint.definition import Definition, check_blueprint
 from holdfast_hub.blueprint.documents import Document, read_documents
 from holdfast_hub.blueprint.eject import eject
 from holdfast_hub.blueprint.instance import check_instance
+from holdfast_hub.blueprint.names import is_blueprint
 from holdfast_hub.cli import exits
 from holdfast_hub.cli.exits import CliError
 from holdfast_protocol.errors import InputError, Problem
@@ -26,7 +27,7 @@ def eject_files(files: Sequence[dict[str, Any]]) -> dict[str, Any]:
             problems += error.problems
     definitions: dict[str, Definition] = {}
     for document in documents:
-        if document.kind == KIND:
+        if is_blueprint(document.kind):
             try:
                 checked = check_blueprint(document)
             except InputError as error:
@@ -36,7 +37,7 @@ def eject_files(files: Sequence[dict[str, Any]]) -> dict[str, Any]:
                 warnings += checked.warnings
     result: dict[str, str] = {}
     for document in documents:
-        if document.kind == KIND:
+        if is_blueprint(document.kind):
             continue
         definition = definitions.get(document.kind)
         if definition is None:

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from holdfast_protocol.wire.messages import ResourceStatus, Status
+from holdfast_protocol.wire.messages import REFUSED, ResourceStatus, Status
 
 State = Literal[
     "Conflict", "Failed", "Degraded", "Offline", "NeverSeen", "Pending", "Applying", "NoTarget", "Converged"
@@ -95,9 +95,10 @@ def _held_judgement(desired: Desired, node: Reported) -> Judgement:
     if desired.generation == 0:
         return Judgement("NoTarget") if node.generation == 0 else Judgement("Pending", "holds a target, none is wanted")
     status = node.status
-    problem = status.problems[0] if status is not None and status.problems else ""
+    said = status.problems if status is not None else ()
+    refusal = next((each for each in said if each.startswith(REFUSED)), "")  # any other trouble does not keep it away
     if (node.epoch, node.generation, node.digest) != (desired.epoch, desired.generation, desired.digest):
-        return Judgement("Failed", problem) if problem else Judgement("Pending", "has not taken the newest target yet")
+        return Judgement("Failed", refusal) if refusal else Judgement("Pending", "has not taken the newest target yet")
     if status is None or status.digest != desired.digest:
         return Judgement("Applying", "has the newest target, says nothing of it yet")
     bad = worst(_resource_judgement(each) for each in status.resources)
@@ -107,7 +108,7 @@ def _held_judgement(desired: Desired, node: Reported) -> Judgement:
         case "Converged" if status.observed_digest == desired.digest:
             return Judgement("Converged")
         case "Degraded":
-            return Judgement("Degraded", problem)
+            return Judgement("Degraded", said[0] if said else "")
         case "Held":
             return Judgement("Applying", "held: somebody said to leave it alone")
         case _:

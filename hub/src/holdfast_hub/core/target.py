@@ -13,7 +13,7 @@ from holdfast_protocol.errors import Problem
 from holdfast_protocol.wire import digest as digests
 from holdfast_protocol.wire import strict, topics
 from holdfast_protocol.wire.names import Digest
-from holdfast_protocol.wire.target import MAX_RESOURCES, Content, Resource
+from holdfast_protocol.wire.target import MAX_KEY, MAX_RESOURCES, Content, Resource
 
 REQUIRES: Final = ("resources/v1",)
 MAX_CONTENT: Final = topics.TABLE["target"].limit * 3 // 4 - 16 * topics.KiB  # bytes: base64 and the envelope around it
@@ -61,6 +61,9 @@ def compose(contributions: Sequence[Contribution]) -> Composed:
     for contribution in sorted(contributions, key=lambda each: each.owner):
         for resource in contribution.resources:
             resources.append(resource)
+            if len(resource.key) > MAX_KEY:
+                text = f"kind, namespace and name have {len(resource.key)} characters, the limit is {MAX_KEY}"
+                problems.append(Problem(text, resource=contribution.owner))
             for claim in (resource.key, *claims(resource.body)):
                 first = owners.setdefault(claim, contribution.owner)
                 if first != contribution.owner:

@@ -7,14 +7,15 @@ from typing import Final
 import msgspec
 
 from holdfast_hub.core.convergence import Desired, is_ahead
-from holdfast_hub.store import sites, status, targets
+from holdfast_hub.store import heard, sites, status, targets
 from holdfast_protocol.errors import WireError
 from holdfast_protocol.wire.messages import Hello, Presence, Resync, Status
 from holdfast_protocol.wire.names import NodeName, SiteName
 
 MAX_FACTS: Final = 64
 MAX_FACT: Final = 253  # characters of a fact's name or value
-MAX_GENERATION: Final = 2**53  # leaves room above for an adoption
+MAX_WORD: Final = 64  # characters of a boot id, a session, a nonce, a version, a stream or its incarnation
+MAX_GENERATION: Final = 2**53  # and of a sequence; leaves room above for an adoption
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -33,14 +34,33 @@ class Answers(msgspec.Struct):
     behind: bool = False  # a target was put back into the outbox
 
 
-def check(message: Hello | Status) -> None:
+def check(message: Presence | Hello | Status) -> None:
     """Raise WireError for what is well formed and signed, and still cannot be stored."""
-    if not (0 <= message.generation <= MAX_GENERATION and 0 <= message.epoch <= MAX_GENERATION):
-        raise WireError("epoch or generation is out of range", reason="BadNumber")
+    named = [message.boot_id]
+    if not isinstance(message, Status):
+        named += [message.session, message.agent]
     if isinstance(message, Hello):
-        words = [*message.facts, *message.facts.values()]
-        if len(message.facts) > MAX_FACTS or any(len(word) > MAX_FACT for word in words):
-            raise WireError(f"more than {MAX_FACTS} facts, or one over {MAX_FACT} characters", reason="TooLarge")
+        _check_hello(message)
+        named.append(message.nonce)
+    if any(len(word) > MAX_WORD for word in named):
+        raise WireError(f"a name of over {MAX_WORD} characters", reason="TooLarge")
+    if not isinstance(message, Presence) and not (_fits(message.generation) and _fits(message.epoch)):
+        raise WireError("epoch or generation is out of range", reason="BadNumber")
+
+
+def _check_hello(hello: Hello) -> None:
+    for name, state in hello.streams.items():
+        if len(name) > MAX_WORD or len(state.incarnation) > MAX_WORD:
+            raise WireError(f"a stream named by over {MAX_WORD} characters", reason="TooLarge")
+        if not (_fits(state.low) and _fits(state.high) and _fits(state.acked)):
+            raise WireError("a sequence is out of range", reason="BadNumber")
+    words = [*hello.facts, *hello.facts.values()]
+    if len(hello.facts) > MAX_FACTS or any(len(word) > MAX_FACT for word in words):
+        raise WireError(f"more than {MAX_FACTS} facts, or one over {MAX_FACT} characters", reason="TooLarge")
+
+
+def _fits(number: int) -> bool:
+    return 0 <= number <= MAX_GENERATION
 
 
 def take(connection: sqlite3.Connection, messages: Sequence[Message], at: int) -> Answers:
@@ -64,14 +84,28 @@ def _take_hello(connection: sqlite3.Connection, hello: Hello, answers: Answers, 
     before = status.node(connection, hello.site, hello.node)
     if before is None:
         return
+    verdict, ended = heard.take_hello(connection, hello)
+    if verdict == "old":  # delivered late, or replayed: what was said since stands
+        return
+    if verdict == "returned":
+        status.add_problem(
+            connection,
+            site=hello.site,
+            node=hello.node,
+            channel="hello",
+            reason="Duplicate",
+            message=f"boots {ended} and {hello.boot_id} take turns: two agents have this name, or a disk was copied",
+            at=at,
+        )
     if before.facts != hello.facts:
         answers.facts.add(hello.site)
     status.take_hello(connection, hello, at)
     answers.changed.add(hello.site)
     desired = _judge_position(connection, hello, answers)
     held = (hello.epoch, hello.generation, hello.digest)
-    if desired.generation and not desired.conflict and held != (desired.epoch, desired.generation, desired.digest):
-        targets.mark_waiting(connection, [hello.site])
+    if held == (desired.epoch, desired.generation, desired.digest):
+        targets.mark_held(connection, hello.site)
+    elif desired.generation and not desired.conflict and targets.mark_lagging(connection, [hello.site], at):
         answers.behind = True
     answers.resyncs[hello.site, hello.node] = Resync(
         hello.nonce, desired.epoch, desired.generation, desired.digest, desired.conflict

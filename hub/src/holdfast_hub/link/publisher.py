@@ -28,6 +28,9 @@ BATCH: Final = 100  # rows marked in one transaction
 AT_ONCE: Final = 8  # publications awaiting their PUBACK
 BEACON_LIFE: Final = 3600  # seconds; refreshed at a third of it
 REPAIR_EVERY: Final = 60  # seconds
+FORGET_AFTER: Final = (
+    7 * 24 * 3600
+)  # seconds since a message that could not be accepted, until it is no problem any more
 OVERHEAD: Final = 512  # bytes of a packet besides its payload
 _CONTENT: Final = msgspec.json.Decoder(Content)
 
@@ -179,16 +182,18 @@ class Publisher:
         await connection.publish(topics.topic(Address("beacon", site)), sealed, retain=True)
 
     async def _run_repair(self) -> None:
-        """Each minute, have published again what a connected site should have had by now and does not report."""
+        """Each minute, see to what a connected site should have had by now and does not report, and to old problems."""
         while True:
             await self._clock.sleep(REPAIR_EVERY)
             await self.repair()
 
     async def repair(self) -> None:
         def marking(connection: sqlite3.Connection) -> bool:
-            found = targets.lagging(connection, self._partitions, self._now() - REPAIR_EVERY * 1000)
-            targets.mark_waiting(connection, found)
-            return bool(found)
+            now = self._now()
+            status.forget_problems(connection, now - FORGET_AFTER * 1000)
+            return targets.mark_lagging(
+                connection, targets.lagging(connection, self._partitions, now - REPAIR_EVERY * 1000), now
+            )
 
         if await self._store.write(marking):
             self._feed.tell("target", "")

@@ -74,6 +74,7 @@ class Session:
         self._ingest = ingest
         self._publisher = publisher
         self._on_facts = on_facts
+        self._moved: set[SiteName] = set()  # sites whose facts changed and that were not placed since
         self._session = ""
 
     def options(self, host: str, port: int, username: str = "", password: str = "") -> Options:
@@ -181,8 +182,10 @@ class Session:
         said = Answers({}, set(), set())
         if found or problems:
             said = await self._store.write(self._committing(found, problems))
-        if said.facts:
-            await self._on_facts(said.facts)
+        self._moved |= said.facts
+        if self._moved:  # kept until it is done: the hello that comes again brings no news any more
+            await self._on_facts(set(self._moved))
+            self._moved.clear()
         self._tell(said)
         return Batch(deliveries, self._downs(acks, said.resyncs))
 
@@ -221,6 +224,7 @@ class Session:
             presence = messages.decode_presence(delivery.payload)
             if (presence.site, presence.node) != (site, node):
                 raise WireError(f"speaks of {presence.site}/{presence.node}", reason="WrongSite")
+            answers.check(presence)
             return Message(presence)
         if address.channel not in ("hello", "status"):
             raise WireError(f"not for the hub: {address.channel}", reason="UnknownTopic")
@@ -249,8 +253,10 @@ class Session:
             if taken.readings:
                 self._feed.tell("readings", address.site)
         if misled:
-            await self._store.write(lambda held: targets.mark_waiting(held, misled))
-            self._feed.tell("target", "")
+            now = self._now()
+            again = await self._store.write(lambda held: targets.mark_lagging(held, misled, now))
+            if again:
+                self._feed.tell("target", "")
         return problems
 
     def _tell(self, said: Answers) -> None:

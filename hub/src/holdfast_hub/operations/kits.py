@@ -31,6 +31,7 @@ class KitWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file_roots: tuple[str, ...] = ()
     engine: str = ""
     systemd: str = ""
+    kernel: bool = False
     devices: str = ""
 
 
@@ -102,7 +103,7 @@ def _edge_toml(identity: Identity, site: SiteName, node: NodeName, words: KitWor
         f"file_roots = {_toml(words.file_roots)}",
         f"engine = {_toml(words.engine)}  # unix:///run/docker.sock",
         f"systemd = {_toml(words.systemd)}  # system, or user",
-        "kernel = false  # whether its settings, its modules and the firewall may be changed",
+        f"kernel = {'true' if words.kernel else 'false'}  # whether its settings, its modules and the firewall may be changed",
         "",
     ]
     host, _, port = words.devices.rpartition(":")

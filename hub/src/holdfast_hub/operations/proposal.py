@@ -14,6 +14,7 @@ from holdfast_hub.blueprint.change import definition_changes
 from holdfast_hub.blueprint.definition import Definition, check_blueprint
 from holdfast_hub.blueprint.documents import Document, read_documents
 from holdfast_hub.blueprint.instance import Instance, check_instance
+from holdfast_hub.blueprint.names import is_blueprint
 from holdfast_hub.blueprint.render import render
 from holdfast_hub.operations.fleet import Change, Fleet, stored_document
 from holdfast_hub.store.blueprints import BlueprintRow
@@ -76,10 +77,10 @@ class Proposing:
         """Return the proposal. Raises InputError with every problem."""
         documents = self._read(files)
         for document in documents:
-            if document.kind == "Blueprint":
+            if is_blueprint(document.kind):
                 self._take_blueprint(document)
         for document in documents:
-            if document.kind != "Blueprint":
+            if not is_blueprint(document.kind):
                 self._take_instance(document)
         self._take_stored_instances()
         if self._problems:
@@ -114,6 +115,10 @@ class Proposing:
             return
         self._warnings += checked.warnings
         definition = checked.value
+        if observing := definition.observing():
+            self._problems += observing
+            self._broken.add(definition.kind)
+            return
         name, kind = definition.name, definition.kind
         if name in self._blueprints:
             self._problems.append(document.problem((), f"Blueprint {name!r} is given twice"))

@@ -57,6 +57,19 @@ def open_hub(path: Path, fleet: FleetName, partitions: Sequence[Partition]) -> S
     return Store(database, partitions)
 
 
+def key_of(store: Store) -> str:
+    """Return the name of the key this hub signs with since its first start, "" before that. Blocks."""
+    with store.database.reading() as connection:
+        row = one(connection, "SELECT value FROM meta WHERE key = 'signer'")
+    return str(row[0]) if row is not None else ""
+
+
+def keep_key(store: Store, keyid: str) -> None:
+    """Remember, durably, which key sites are told to believe. Blocks."""
+    with store.database.transaction() as connection:
+        connection.execute("INSERT INTO meta VALUES ('signer', ?) ON CONFLICT DO NOTHING", (keyid,))
+
+
 def owned(partitions: Sequence[Partition]) -> tuple[str, list[str]]:
     """Return the SQL condition, and its parameters, for rows of these partitions."""
     return f"partition IN ({','.join('?' * len(partitions))})", list(partitions)

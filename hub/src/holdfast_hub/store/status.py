@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from holdfast_hub.store import heard
 from holdfast_hub.store.hub import one, owned
 from holdfast_protocol.wire import strict
 from holdfast_protocol.wire.messages import Hello, Presence, Status
@@ -134,11 +135,10 @@ def take_status(connection: sqlite3.Connection, status: Status, at: int, *, live
     held = node(connection, status.site, status.node)
     if held is None:
         return False
-    before = held.status
-    if before is not None and before.boot_id == status.boot_id and before.sequence >= status.sequence:
-        return False
     if not live and held.boot_id not in ("", status.boot_id):
         return False  # kept by a broker that has gone back in time: an earlier boot's
+    if not heard.take_status(connection, status):
+        return False
     connection.execute(
         "UPDATE nodes SET epoch = ?, generation = ?, digest = ?, status = ?, status_at = ?, seen_at = max(seen_at, ?),"
         " online = max(online, ?) WHERE site = ? AND node = ?",
@@ -184,6 +184,11 @@ def add_problem(
 
 def clear_problem(connection: sqlite3.Connection, site: str, channel: str) -> None:
     connection.execute("DELETE FROM problems WHERE site = ? AND channel = ?", (site, channel))
+
+
+def forget_problems(connection: sqlite3.Connection, before: int) -> None:
+    """Forget what was last seen before a moment (ms); the state of a target or a placement ends by itself."""
+    connection.execute("DELETE FROM problems WHERE last_at < ? AND channel NOT IN ('target', 'placement')", (before,))
 
 
 def problems(connection: sqlite3.Connection, site: str | None = None) -> list[ProblemRow]:

@@ -15,6 +15,8 @@ from holdfast_protocol.errors import MisuseError
 from holdfast_protocol.wire.names import Digest, Partition, SiteName, partition
 
 KEPT: Final = 10  # targets of a site, the newest included
+AGAIN: Final = 60_000  # milliseconds until a target not taken is published a third time, doubled up to the next
+LONGEST_AGAIN: Final = 3_600_000
 
 
 class TargetRow(msgspec.Struct, frozen=True):
@@ -139,6 +141,28 @@ def mark_waiting(connection: sqlite3.Connection, sites: Iterable[SiteName]) -> N
         " AND generation = (SELECT generation FROM generations WHERE site = ?1)",
         [(site,) for site in sites],
     )
+
+
+def mark_lagging(connection: sqlite3.Connection, sites: Iterable[SiteName], now: int) -> bool:
+    """Have the newest targets of sites that were not given them published again: at once, and then ever more rarely.
+
+    A site may never take it; of one that has, the broker holds another in its place, and no time is lost. Return whether
+    anything waits now. A time ahead of `now` (ms) is of a clock set back.
+    """
+    cursor = connection.executemany(
+        "UPDATE targets SET published = 0, tries = tries + 1 WHERE site = ?1 AND published IN (1, 3)"
+        " AND generation = (SELECT generation FROM generations WHERE site = ?1)"
+        " AND (tries = 0 OR published_at > ?2 OR published_at + min(?3 << min(tries - 1, 10), ?4) <= ?2"
+        " OR NOT EXISTS (SELECT 1 FROM nodes n WHERE n.site = ?1"
+        " AND (n.epoch, n.generation, n.digest) != (targets.epoch, targets.generation, targets.digest)))",
+        [(site, now, AGAIN, LONGEST_AGAIN) for site in sites],
+    )
+    return cursor.rowcount > 0
+
+
+def mark_held(connection: sqlite3.Connection, site: SiteName) -> None:
+    """Note that a site holds its newest target: should it lose it, it is helped at once."""
+    connection.execute("UPDATE targets SET tries = 0 WHERE site = ? AND tries > 0", (site,))
 
 
 def mark_all_waiting(connection: sqlite3.Connection, partitions: Sequence[Partition]) -> None:

@@ -6,6 +6,7 @@ with several writing connections, hence one. [inv: one-writer-per-database]
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -74,6 +75,8 @@ class Database:
             raise
 
     def _open(self, path: Path, schema: Sequence[Migration], max_bytes: int) -> None:
+        with contextlib.suppress(OSError):  # what is wrong with the path, SQLite says
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))  # secrets are in it
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             run = self._connection.execute

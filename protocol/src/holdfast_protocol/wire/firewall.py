@@ -100,7 +100,7 @@ def deletion(name: str) -> str:
 def always_open(chain: Chain, way: Way | None) -> list[str]:
     """Return the rules that stand at the head of a base chain. An accept there ends this chain only, so every chain
     that can drop has them; chains that only mark or translate keep their say over everything but the agent's way."""
-    drops = chain.kind == "filter" and (chain.hook in {"input", "output"} or chain.policy == "drop")
+    drops = chain.policy == "drop" or (chain.kind == "filter" and chain.hook in {"input", "output"})
     if chain.hook == "forward" or (chain.kind == "nat" and chain.hook not in {"output", "postrouting"}):
         return []
     outward = chain.hook in {"output", "postrouting"}

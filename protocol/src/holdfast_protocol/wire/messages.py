@@ -11,6 +11,7 @@ from holdfast_protocol.errors import WireError
 from holdfast_protocol.wire import envelope, strict, topics
 from holdfast_protocol.wire.names import FleetName, NodeName, SiteName
 
+REFUSED: Final = "target refused: "  # begins the problem of a status that says so
 Quality = Literal["unknown", "floor", "synced"]
 ConditionType = Literal["Ready", "Progressing", "Waiting", "Held", "Degraded", "Failed", "Unsupported", "Removing"]
 

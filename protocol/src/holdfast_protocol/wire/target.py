@@ -23,6 +23,7 @@ KIND: Final = envelope.payload_type("target")
 BEACON: Final = envelope.payload_type("beacon")
 FEATURES: Final[frozenset[str]] = frozenset({"resources/v1"})  # what this version can be required to understand
 MAX_RESOURCES: Final = 5_000
+MAX_KEY: Final = 512  # characters; a status names every resource by it
 
 
 class Resource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -157,7 +158,7 @@ def _check_content(target: Target) -> None:
         raise WireError(f"more than {MAX_RESOURCES} resources", reason="TooLarge")
     seen: set[str] = set()
     for each in target.content.resources:
-        problem = _problem(each.body)
+        problem = _problem(each.body) if len(each.key) <= MAX_KEY else f"a key of over {MAX_KEY} characters"
         if problem:
             raise WireError(f"{each.key[:200]}: {problem}", reason="BadResource")
         if each.key != resource_key(each.body) or each.digest != digests.digest(each.body):

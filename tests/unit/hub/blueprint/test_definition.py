@@ -91,24 +91,11 @@ spec:
         "spec.resources[1].tmplate",
         "spec.resources[1]",
         "spec.resources[2].id",
-        "spec.resources[3].forEach",
-        "spec.resources[3].readyWhen",
+        "spec.resources[3].forEach[0].z",
+        "spec.resources[3].readyWhen[0]",
+        "spec.resources[3].template.kind",
+        "spec.resources[3].template.metadata.name",
     }
-
-
-@pytest.mark.parametrize("key", ["includeWhen", "readyWhen", "forEach", "externalRef"])
-def test_what_is_not_there_yet_is_refused_by_name(key: str) -> None:
-    text = blueprint_text(CONFIG.replace("- id: config", f"- id: config\n  {key}: [x]").replace("VALUE", "a"))
-    (problem,) = problems(text)
-    assert problem.message == f"{key} is not supported yet"
-
-
-def test_reading_observed_state_is_refused_until_sites_can_do_it() -> None:
-    other = (
-        CONFIG.replace("config", "other").replace("VALUE", '"${config.status.ip}"').replace("${schema.spec.name}", "b")
-    )
-    (problem,) = problems(blueprint_text(CONFIG.replace("VALUE", "a") + other))
-    assert "config.status is not supported yet" in problem.message
 
 
 def test_a_circle_of_resources_is_refused_with_the_circle() -> None:

@@ -134,3 +134,33 @@ def test_a_text_is_read_back_the_same_by_old_and_new_readers(text: str) -> None:
     written = yaml_writer.write({"apiVersion": "v1", "kind": "A", "x": text})
     assert yaml.safe_load(written)["x"] == text
     assert read_documents(written)[0].value["x"] == text
+
+
+def system(resource_id: str, kind: str, spec: str, name: str = "") -> str:
+    return f"""
+- id: {resource_id}
+  template:
+    apiVersion: holdfast.io/v1alpha1
+    kind: {kind}
+    metadata: {{name: {name or resource_id.lower()}}}
+    spec: {spec}
+"""
+
+
+def test_the_machine_s_own_kinds_come_in_the_machine_s_own_form() -> None:
+    files = ejected(
+        system("router", "Sysctl", "{settings: {net.ipv4.ip_forward: 1}}")
+        + system("camera", "KernelModule", "{name: uvc-video, parameters: {quirks: 128}}")
+        + system("edge", "Firewall", "{policy: {input: drop}, rules: [{protocol: tcp, ports: [443]}]}")
+    )
+    assert files["one/sysctl.d/90-router.conf"].splitlines()[1:] == ["net.ipv4.ip_forward = 1"]
+    assert files["one/modules-load.d/camera.conf"].splitlines()[1:] == ["uvc_video"]
+    assert files["one/modprobe.d/camera.conf"].splitlines()[1:] == ["options uvc_video quirks=128"]
+    assert "table inet holdfast_edge {" in files["one/edge.nft"]
+    assert "tcp dport 443 accept" in files["one/edge.nft"]
+    assert "the way to the hub" not in files["one/edge.nft"]
+
+
+def test_what_the_machine_s_own_form_cannot_say_is_refused_with_its_place() -> None:
+    problems = problems_of(lambda: ejected(system("router", "Sysctl", "{settings: {../../etc/x: 1}}")))
+    assert "is no key of the kernel" in problems[0].message

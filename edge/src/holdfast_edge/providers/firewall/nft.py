@@ -28,7 +28,7 @@ class Nft:
         self._run(["-f", "-"], text)
 
     def listing(self, table: str) -> bytes | None:
-        """Return a table as nft's JSON, None when it is not there."""
+        """Return a table as nft's JSON, None when it is not there. One that is only being checked shows for a moment, too."""
         try:
             return self._run(["-j", "list", "table", FAMILY, table], "")
         except PermanentError as error:
