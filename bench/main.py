@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-NAMES: Final = ("publish", "noop", "idle", "startup", "outbox", "drain")
+NAMES: Final = ("publish", "noop", "idle", "startup", "render", "revision", "placement", "outbox", "drain")
 
 
 def main() -> int:
