@@ -23,7 +23,7 @@ from holdfast_protocol.errors import TransientError
 from holdfast_protocol.runtime.link import LinkState, run_link
 from holdfast_protocol.runtime.mqtt import Connection, Delivery, Options, Subscription
 from holdfast_protocol.wire import envelope, messages, strict, target, topics
-from holdfast_protocol.wire.batch import Stamp, open_batch
+from holdfast_protocol.wire.batch import Batch, Stamp, open_batch
 from holdfast_protocol.wire.messages import Down, Hello, HubState, Presence, Record, Resync, Status, StreamAck
 from holdfast_protocol.wire.names import NodeName
 from holdfast_protocol.wire.topics import Address
@@ -524,3 +524,50 @@ async def test_through_the_nastiest_broker_the_newest_target_arrives_and_none_go
         held.append(node.generation)
         await never(lambda: node.generation != 16)
     assert held == sorted(held)
+
+
+async def test_old_words_of_the_hub_played_again_lose_nothing_and_stop_nothing(tmp_path: Path) -> None:
+    up = topics.topic(Address("up", SITE, ME, stream="p0"))
+
+    def batches() -> list[Batch]:
+        sent = [each.payload for each in node.broker.published if each.topic == up]
+        return [open_batch(each, {NODE.keyid: NODE.public}) for each in sent]
+
+    def ack(batch: Batch, **fields: Any) -> StreamAck:
+        return StreamAck("p0", batch.incarnation, batch.last, chain=batch.after.hex(), **fields)
+
+    async def append(number: int) -> Batch:
+        await node.outbox.append_records("p0", [Record("Event", 0, {"n": number})])
+        return await eventually(  # type: ignore[no-any-return]
+            lambda: next((each for each in batches() if each.last == number), None), f"record {number} to be sent"
+        )
+
+    def held() -> int:
+        return node.outbox.depth()["p0"].rows
+
+    async with linked(tmp_path) as node:
+        await node.hello()
+        first, second, third = [await append(number) for number in (1, 2, 3)]
+        beyond = StreamAck("p0", first.incarnation, 9, chain="0" * 64)
+        unknown = StreamAck("p0", first.incarnation, 2, chain="0" * 64)
+        below = StreamAck("p0", first.incarnation, -7, chain="0" * 64)
+        node.tell(acks=(beyond, unknown, below))
+        await node.heard_everything()
+        assert held() == 3
+        forked = ack(first, fork=True)
+        node.tell(acks=(forked,))
+        await eventually(lambda: held() == 2)
+        again = await eventually(
+            lambda: next((each for each in batches() if each.incarnation != first.incarnation), None)
+        )
+        node.tell(acks=(ack(third), ack(second), forked))
+        await node.heard_everything()
+        assert held() == 2, "of a history that has ended"
+        assert node.outbox.states()["p0"].incarnation == again.incarnation
+        last = await eventually(lambda: next((each for each in batches()[::-1] if each.last == 3), None))
+        old = StreamAck("p0", again.incarnation, 1, chain=first.after.hex())
+        for acks in ((old,), (ack(last),), (old,), (forked, old)):
+            node.tell(acks=acks)
+        await eventually(lambda: held() == 0)
+        assert (await append(4)).incarnation == again.incarnation
+        assert held() == 1

@@ -157,6 +157,10 @@ def test_dry_run_changes_nothing(hub: Hub, agent: Agent, applied: None) -> None:
         (("delete", "site", "press-01"), 2),
         (("wait", "site/press-01", "--for", "Conflict", "--timeout", "0.3"), 7),
         (("ledger", "nowhere"), 3),
+        (("explain", "placement", "hello-west", "press-01"), 0),
+        (("explain", "placement", "hello-west", "nowhere"), 3),
+        (("get", "instances", "-l", "zone=west"), 2),
+        (("get", "nodes", "--field-selector", "name=press-01"), 0),
     ],
 )
 def test_exit_codes_are_those_of_the_documents(hub: Hub, applied: None, words: tuple[str, ...], status: int) -> None:
@@ -182,9 +186,25 @@ def test_an_unreachable_hub_and_a_forbidden_one_have_codes_of_their_own(hub: Hub
         assert forbidden.returncode == 5, forbidden.stderr
 
 
+def test_a_breaking_change_needs_force(hub: Hub, applied: None) -> None:
+    text = (EXAMPLES / "blueprint.yaml").read_text()
+    changed = text.replace("spec:\n      path:", "spec:\n      more: integer | required=true\n      path:", 1)
+    assert changed != text
+    done = hub.call("apply", "-f", "-", "--dry-run", given=changed)
+    assert done.status == 2
+    assert "breaking change of hello revision 1: the field is new, required and has no default" in done.err
+    forced = hub.call("apply", "-f", "-", "--dry-run", "--force", given=changed)
+    assert (forced.status, "breaking change" in forced.err) == (2, False)
+    assert "spec.more: is required" in forced.err, "the stored instance does not fit it"
+
+
 def test_labels_move_placement(hub: Hub, agent: Agent, applied: None) -> None:
     assert hub.call("site", "label", "press-01", "zone=east").status == 0
     until(lambda: not (agent.root / "motd").exists(), 20, "the file to go")
+    told = hub.call("explain", "placement", "hello-west", "press-01")
+    assert told.status == 1
+    assert told.out.split("\n")[1].split() == ["no", "label", "zone=west", "east"]
+    assert "does not belong on press-01" in told.err
     assert hub.call("site", "label", "press-01", "zone=west").status == 0
     until((agent.root / "motd").exists, 20, "the file to come back")
     listed = hub.call("get", "sites", "-l", "zone in (west)", "-o", "name").out

@@ -144,7 +144,7 @@ def _loops(
 
     def take(state: link.LinkState) -> None:
         states.append(state)
-        note("link", TWICE if state.reason == "TakenOver" else "")
+        note("link", link_problem(state))
 
     session = Session(
         identity,
@@ -178,6 +178,11 @@ def _loops(
             run_devices, paho.dial, settings.devices, outbox, clock, note=partial(note, "devices")
         )
     return loops
+
+
+def link_problem(state: link.LinkState) -> str:
+    """Return what a person should know of how the last connection was lost, "" for what happens to every network."""
+    return TWICE if state.reason == "TakenOver" else ""
 
 
 def _pace(settings: Settings) -> Pace:

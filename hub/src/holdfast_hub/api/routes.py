@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from holdfast_hub.api.answers import answer, author, body, query
 from holdfast_hub.api.events import EventStream
-from holdfast_hub.operations import apply, diff, readings, render, sites, views
+from holdfast_hub.operations import apply, diff, placement, readings, render, sites, views
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.operations.kits import KitWords, site_kit
 from holdfast_hub.operations.proposal import SourceFile
@@ -56,7 +56,8 @@ class ChangedSite(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Listing(msgspec.Struct, forbid_unknown_fields=True):
-    selector: str = ""
+    selector: str = ""  # over labels
+    fields: str = ""
 
 
 async def health(hub: Hub, request: Request) -> Any:
@@ -129,8 +130,9 @@ async def delete_instance(hub: Hub, request: Request) -> Any:
 
 
 async def get_sites(hub: Hub, request: Request) -> Any:
-    """All sites, or those a label selector (?selector=) matches."""
-    return {"items": await views.list_sites(hub, query(request, Listing).selector)}
+    """All sites, or those a label selector (?selector=) and a field selector (?fields=) choose."""
+    wanted = query(request, Listing)
+    return {"items": await views.list_sites(hub, wanted.selector, wanted.fields)}
 
 
 async def post_site(hub: Hub, request: Request) -> Any:
@@ -178,14 +180,20 @@ async def get_target(hub: Hub, request: Request) -> Any:
     return await views.show_target(hub, request.path_params["name"])
 
 
-async def get_nodes(hub: Hub, _: Request) -> Any:
-    """All nodes."""
-    return {"items": await views.list_nodes(hub)}
+async def get_nodes(hub: Hub, request: Request) -> Any:
+    """All nodes, or those of the sites that selectors (as for sites) choose."""
+    wanted = query(request, Listing)
+    return {"items": await views.list_nodes(hub, wanted.selector, wanted.fields)}
 
 
 async def get_node(hub: Hub, request: Request) -> Any:
     """One node, by name or site/name."""
     return await views.show_node(hub, request.path_params["name"])
+
+
+async def get_explained_placement(hub: Hub, request: Request) -> Any:
+    """Each requirement of an instance's placement (?instance=) and what became of it at a site (?site=)."""
+    return await placement.explain_placement(hub, query(request, placement.Asked))
 
 
 async def get_readings(hub: Hub, request: Request) -> Any:
@@ -220,6 +228,7 @@ TABLE: Final[tuple[tuple[Literal["GET", "POST", "PATCH", "DELETE"], str, Handler
     ("GET", "/v1/sites/{name}/target", get_target),
     ("GET", "/v1/nodes", get_nodes),
     ("GET", "/v1/nodes/{name:path}", get_node),
+    ("GET", "/v1/explain/placement", get_explained_placement),
     ("GET", "/v1/readings", get_readings),
     ("GET", "/v1/ledger/{name}", get_ledger),
 )

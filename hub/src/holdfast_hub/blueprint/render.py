@@ -14,6 +14,7 @@ from holdfast_hub.blueprint.template import Template
 from holdfast_hub.core.labels import is_dns_label, is_dns_subdomain
 from holdfast_protocol.errors import InputError, Problem
 from holdfast_protocol.wire.names import resource_key
+from holdfast_protocol.wire.target import MAX_RESOURCES
 
 MAX_DEPTH: Final = 24  # of a body; a target's own levels come on top, and the wire takes 32
 
@@ -62,6 +63,9 @@ class _Rendering:
                 if len(self._problems) == before:
                     counted = index if node.kind == "Collection" else None
                     rendered.append(Rendered(node.id, body, tuple(sorted(node.needs)), counted))
+        if len(rendered) > MAX_RESOURCES:
+            said = f"{self._instance.owner} would be {len(rendered)} resources, the limit of a target is {MAX_RESOURCES}"
+            self._problems.append(self._instance.document.problem(("spec",), said))
         if self._problems:
             raise InputError(self._problems)
         return rendered

@@ -17,6 +17,7 @@ _VERBS: Final = {  # name: (module, attribute, short help)
     "delete": ("objects", "delete", "Delete an object by name."),
     "get": ("objects", "get", "List objects, or show one."),
     "describe": ("objects", "describe", "Everything known of one object, for people."),
+    "explain": ("explain", "explain", "Say why an instance is on a site or not."),
     "wait": ("wait", "wait", "Wait until an instance or site has reached a state."),
     "site": ("site", "site", "Add, label, list and show sites."),
     "blueprint": ("blueprint", "blueprint", "Eject a blueprint to plain files."),

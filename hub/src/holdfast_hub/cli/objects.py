@@ -83,18 +83,21 @@ def columns(kind: str) -> dict[str, Any]:
 
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="TYPE [NAME]")
-@click.option("-l", "--selector", metavar="LABELS", help="Only sites whose labels match: zone=west,tier in (a,b).")
+@click.option("-l", "--selector", metavar="LABELS", help="Only sites (or their nodes): zone=west,tier in (a,b),!old.")
+@click.option(
+    "--field-selector", "fields", metavar="FIELDS", help="Only sites (or their nodes): arch=arm64,region!=eu."
+)
 @output.formatted()
 @click.pass_obj
-def get(client: Client, words: tuple[str, ...], selector: str | None, form: str) -> None:
+def get(client: Client, words: tuple[str, ...], selector: str | None, fields: str | None, form: str) -> None:
     """List blueprints, instances, sites or nodes, or show one of them."""
     kind, name = split(words)
-    _print(client, kind, name, selector, form)
+    _print(client, kind, name, {"selector": selector, "fields": fields}, form)
 
 
-def _print(client: Client, kind: str, name: str, selector: str | None, form: str) -> None:
-    if selector and kind != "sites":
-        exits.usage("--selector is for sites")
+def _print(client: Client, kind: str, name: str, selectors: dict[str, str | None], form: str) -> None:
+    if any(selectors.values()) and (name or kind not in ("sites", "nodes")):
+        exits.usage("selectors are for lists of sites and nodes")
     if name:
         item = client.get(f"/v1/{kind}/{segment(name)}")
         if form in ("json", "yaml"):
@@ -102,7 +105,7 @@ def _print(client: Client, kind: str, name: str, selector: str | None, form: str
             return
         items = [item]
     else:
-        items = client.get(f"/v1/{kind}", selector=selector)["items"]
+        items = client.get(f"/v1/{kind}", **selectors)["items"]
     output.listing([_flat(kind, item) for item in items], form, kind.rstrip("s"), columns(kind))
 
 

@@ -107,12 +107,15 @@ def _print_one(item: dict[str, Any], form: str) -> None:
 
 
 @site.command("list")
-@click.option("-l", "--selector", metavar="LABELS", help="Only sites whose labels match.")
+@click.option("-l", "--selector", metavar="LABELS", help="Only sites whose labels match: zone=west,tier in (a,b),!old.")
+@click.option(
+    "--field-selector", "fields", metavar="FIELDS", help="Only sites with such fields: arch=arm64,region!=eu."
+)
 @output.formatted()
 @click.pass_obj
-def list_sites(client: Client, selector: str | None, form: str) -> None:
+def list_sites(client: Client, selector: str | None, fields: str | None, form: str) -> None:
     """List sites: the same as `holdfast get sites`."""
-    items = client.get("/v1/sites", selector=selector)["items"]
+    items = client.get("/v1/sites", selector=selector, fields=fields)["items"]
     _print_all(items, form)
 
 

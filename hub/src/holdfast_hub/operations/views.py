@@ -15,10 +15,9 @@ from holdfast_hub.core.convergence import (
     site_judgement,
     worst,
 )
-from holdfast_hub.core.selector_text import parse_labels
-from holdfast_hub.core.selectors import Selector, selects
 from holdfast_hub.operations.fleet import KnownSite, stored_document
 from holdfast_hub.operations.hub import Hub
+from holdfast_hub.operations.placement import chosen_sites
 from holdfast_hub.store import audit, blueprints, sites, status, targets
 from holdfast_hub.store.blueprints import BlueprintRow
 from holdfast_hub.store.instances import InstanceRow
@@ -175,26 +174,25 @@ def instance_item(scene: Scene, row: InstanceRow) -> tuple[InstanceItem, list[Si
     return item, [SiteState(site, judgement.state, judgement.message) for site, judgement in states]
 
 
-def _requirements(text: str) -> Selector:
-    return parse_labels(text) if text else ()
-
-
-async def list_sites(hub: Hub, selector: str = "") -> list[SiteItem]:
-    """Return all sites, or those whose labels match a selector such as `zone=west,tier in (a,b)`."""
-    requirements = _requirements(selector)
+async def list_sites(hub: Hub, selector: str = "", fields: str = "") -> list[SiteItem]:
+    """Return all sites, or those that selectors such as `zone=west,tier in (a,b)` and `arch=arm64` choose."""
 
     def listing(connection: sqlite3.Connection) -> list[SiteItem]:
         scene = Scene(hub, connection)
-        found = [known for _, known in sorted(hub.fleet.sites.items()) if selects(requirements, known.row.labels)]
-        return [site_item(scene, known) for known in found]
+        return [site_item(scene, known) for known in chosen_sites(hub.fleet, selector, fields)]
 
     return await hub.store.read(listing)
 
 
-async def list_nodes(hub: Hub) -> list[NodeView]:
+async def list_nodes(hub: Hub, selector: str = "", fields: str = "") -> list[NodeView]:
+    """Return all nodes, or those of the sites that the selectors choose."""
+
     def listing(connection: sqlite3.Connection) -> list[NodeView]:
         scene = Scene(hub, connection)
-        return [node_view(scene, node) for _, nodes in sorted(scene.nodes.items()) for node in nodes]
+        chosen = {known.row.name for known in chosen_sites(hub.fleet, selector, fields)}
+        every = not selector and not fields
+        found = [nodes for site, nodes in sorted(scene.nodes.items()) if every or site in chosen]
+        return [node_view(scene, node) for nodes in found for node in nodes]
 
     return await hub.store.read(listing)
 
