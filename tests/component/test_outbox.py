@@ -429,3 +429,13 @@ async def test_depth_says_how_old_the_oldest_row_is(tmp_path: Path) -> None:
     await outbox.append_readings(readings(0, 1))
     assert outbox.depth()["p3"].oldest == STAMP.wall
     outbox.close()
+
+
+async def test_a_disk_that_refuses_at_the_start_is_said_and_the_ballast_given_back(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path, Quotas(ballast=1 << 20))
+    outbox.close()
+    (tmp_path / "outbox.opening.new").mkdir()
+    with pytest.raises(TransientError) as caught:
+        open_outbox(tmp_path, Quotas(ballast=1 << 20))
+    assert caught.value.reason == "DiskFull"
+    assert not (tmp_path / "outbox.ballast").exists()

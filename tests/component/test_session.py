@@ -546,6 +546,9 @@ async def test_old_words_of_the_hub_played_again_lose_nothing_and_stop_nothing(t
         return node.outbox.depth()["p0"].rows
 
     async with linked(tmp_path) as node:
+        hub = node.broker.dial(Options("hub"))  # somebody who listens
+        await hub.connect()
+        await hub.subscribe([Subscription(topics.filter_for("up"))])
         await node.hello()
         first, second, third = [await append(number) for number in (1, 2, 3)]
         beyond = StreamAck("p0", first.incarnation, 9, chain="0" * 64)

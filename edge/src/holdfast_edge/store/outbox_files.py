@@ -21,14 +21,17 @@ def read_opening(folder: Path) -> str:
 
 
 def write_opening(folder: Path, opening: str) -> None:
-    """Replace the identity on the side; durable on return."""
+    """Replace the identity on the side; durable on return. Raises TransientError when the disk refuses."""
     temporary = folder / "outbox.opening.new"
-    with temporary.open("w", encoding="ascii") as file:
-        file.write(opening)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / "outbox.opening")
-    sync_folder(folder)
+    try:
+        with temporary.open("w", encoding="ascii") as file:
+            file.write(opening)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(folder / "outbox.opening")
+        sync_folder(folder)
+    except OSError as error:
+        raise TransientError(f"{temporary}: {error.strerror}", reason="DiskFull", after=5) from error
 
 
 def sync_folder(folder: Path) -> None:

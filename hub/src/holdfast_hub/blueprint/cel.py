@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -144,19 +144,14 @@ class Environment:
     def with_items(self, lists: Mapping[str, Expression]) -> "Environment":
         """Return an environment that also knows, by each name, an item of a list."""
         extended = Environment.__new__(Environment)
-        extended.names = self.names | lists.keys()
+        extended.names = self.names.union(lists)
         extended._make(self._pool, {**self._types, **{name: _item_type(each.type) for name, each in lists.items()}})
         return extended
 
     def _make(self, pool: Any, types: dict[str, Any]) -> None:
         self._pool, self._types = pool, types
         self._checking = cel.NewEnv(pool, config=_config(), variables=types, **_functions())
-        self._running = cel.NewEnv(
-            cel_types.values_pool(),
-            config=_config(),
-            variables=dict.fromkeys(self.names, cel.Type.DYN),
-            **_functions(running=True),
-        )
+        self._running = _running(self.names)
 
     def compile(self, source: str) -> Expression:
         """Return the expression, checked. Raises ExpressionError with the place in its source."""
@@ -205,6 +200,13 @@ class Environment:
         if "'_+_' applied to" in message and "string" in message:
             return "text takes only text: string(x)"
         return ""
+
+
+@lru_cache(maxsize=64)
+def _running(names: frozenset[str]) -> Any:
+    """Return the library's environment that evaluates: it knows no types, so all with the same names share one."""
+    variables = dict.fromkeys(sorted(names), cel.Type.DYN)
+    return cel.NewEnv(cel_types.values_pool(), config=_config(), variables=variables, **_functions(running=True))
 
 
 @cache

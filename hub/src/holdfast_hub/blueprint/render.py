@@ -64,7 +64,9 @@ class _Rendering:
                     counted = index if node.kind == "Collection" else None
                     rendered.append(Rendered(node.id, body, tuple(sorted(node.needs)), counted))
         if len(rendered) > MAX_RESOURCES:
-            said = f"{self._instance.owner} would be {len(rendered)} resources, the limit of a target is {MAX_RESOURCES}"
+            said = (
+                f"{self._instance.owner} would be {len(rendered)} resources, the limit of a target is {MAX_RESOURCES}"
+            )
             self._problems.append(self._instance.document.problem(("spec",), said))
         if self._problems:
             raise InputError(self._problems)
