@@ -601,8 +601,8 @@ async def test_a_pod_ends_as_its_restart_policy_says(
 
 
 async def test_init_containers_run_to_their_end_first_one_after_the_other(world: World) -> None:
-    mount = [{"name": "work", "mountPath": "/work"}]
-    write = ["sh", "-c", "sleep 0.3; echo $NAME >> /work/order"]
+    mount = [{"name": "work", "mountPath": "/shared"}]
+    write = ["sh", "-c", "sleep 0.3; echo $NAME >> /shared/order"]
     wanted = world.put(
         deployment(
             container(volumeMounts=mount),
@@ -617,7 +617,7 @@ async def test_init_containers_run_to_their_end_first_one_after_the_other(world:
 
     assert seen.as_wanted
     [main] = [each for each in world.containers() if "-app-" in each["Name"]]
-    assert world.engine.run_inside(main["Id"], "cat", "/work/order").split() == ["one", "two"]
+    assert world.engine.run_inside(main["Id"], "cat", "/shared/order").split() == ["one", "two"]
     for each in world.containers():
         if each["Id"] != main["Id"]:
             world.engine.client.remove_container(each["Id"])
