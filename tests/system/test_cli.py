@@ -179,7 +179,8 @@ def test_an_unreachable_hub_and_a_forbidden_one_have_codes_of_their_own(hub: Hub
     if os.geteuid() == 0:
         hub.socket.parent.chmod(0o755)
         code = (
-            "import os, sys; from holdfast_hub.cli.main import main; os.setgid(65534); os.setuid(65534);"
+            "import os; from holdfast_hub.cli import objects; from holdfast_hub.cli.main import main;"
+            "os.setgid(65534); os.setuid(65534);"
             f"main(['--socket', {str(hub.socket)!r}, 'get', 'sites'])"
         )
         forbidden = subprocess.run([BIN / "python", "-c", code], capture_output=True, text=True)
