@@ -2,11 +2,13 @@
 looked at for one of them."""
 
 import errno
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from holdfast_edge.core.observed import Observed
 from holdfast_protocol.errors import HoldfastError, PermanentError, ProviderError, TransientError
 from holdfast_protocol.wire.names import ResourceKey
+from holdfast_protocol.wire.target import Resource
 
 _TRANSIENT: Final = {
     errno.ENOSPC: "DiskFull",
@@ -51,6 +53,17 @@ def unseen(key: ResourceKey, error: HoldfastError) -> Observed:
         reason=error.reason,
         message=error.message,
     )
+
+
+def each_seen(resources: Sequence[Resource], look: Callable[[Resource], Observed]) -> dict[ResourceKey, Observed]:
+    """Look at each resource by itself: one that cannot be looked at is returned with the reason, like `unseen`."""
+    found = {}
+    for resource in resources:
+        try:
+            found[resource.key] = look(resource)
+        except HoldfastError as error:
+            found[resource.key] = unseen(resource.key, error)
+    return found
 
 
 def refusal(error: HoldfastError) -> PermanentError:

@@ -18,7 +18,7 @@ from holdfast_edge.providers.firewall.events import run_events
 from holdfast_edge.providers.firewall.listing import listing_digest
 from holdfast_edge.providers.firewall.nft import Nft
 from holdfast_edge.providers.port import Observed, Scope, Wake
-from holdfast_protocol.errors import HoldfastError, WireError
+from holdfast_protocol.errors import WireError
 from holdfast_protocol.wire import firewall
 from holdfast_protocol.wire.digest import digest
 from holdfast_protocol.wire.firewall import Way
@@ -52,7 +52,7 @@ class FirewallProvider:
         self._want(resource)
 
     async def observe(self, resources: Sequence[Resource], scope: Scope) -> Mapping[ResourceKey, Observed]:
-        found = await anyio.to_thread.run_sync(self._observe, resources)
+        found = await anyio.to_thread.run_sync(failures.each_seen, resources, self._one)
         self._texts.follow(self._path(each.name) for each in resources if is_name(each.name))
         return found
 
@@ -71,15 +71,6 @@ class FirewallProvider:
 
     async def close(self) -> None:
         """Nothing is held open between calls."""
-
-    def _observe(self, resources: Sequence[Resource]) -> dict[ResourceKey, Observed]:
-        found = {}
-        for resource in resources:
-            try:
-                found[resource.key] = self._one(resource)
-            except HoldfastError as error:
-                found[resource.key] = failures.unseen(resource.key, error)
-        return found
 
     def _one(self, resource: Resource) -> Observed:
         want, path = self._want(resource), self._path(resource.name)

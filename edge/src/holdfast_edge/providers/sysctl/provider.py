@@ -14,7 +14,7 @@ from holdfast_edge.providers.disk import failures
 from holdfast_edge.providers.disk.texts import OwnedTexts
 from holdfast_edge.providers.port import Observed, Scope, Wake
 from holdfast_edge.providers.sysctl.live import Live
-from holdfast_protocol.errors import HoldfastError, PermanentError, WireError
+from holdfast_protocol.errors import PermanentError, WireError
 from holdfast_protocol.wire import sysctl
 from holdfast_protocol.wire.names import ResourceKey, is_name
 from holdfast_protocol.wire.target import Resource
@@ -38,7 +38,7 @@ class SysctlProvider:
         self._want(resource)
 
     async def observe(self, resources: Sequence[Resource], scope: Scope) -> Mapping[ResourceKey, Observed]:
-        found = await anyio.to_thread.run_sync(self._observe, resources)
+        found = await anyio.to_thread.run_sync(failures.each_seen, resources, self._one)
         self._texts.follow(self._path(each) for each in resources if is_name(each.name))
         return found
 
@@ -55,15 +55,6 @@ class SysctlProvider:
 
     async def close(self) -> None:
         """Nothing is held open between calls."""
-
-    def _observe(self, resources: Sequence[Resource]) -> dict[ResourceKey, Observed]:
-        found = {}
-        for resource in resources:
-            try:
-                found[resource.key] = self._one(resource)
-            except HoldfastError as error:
-                found[resource.key] = failures.unseen(resource.key, error)
-        return found
 
     def _one(self, resource: Resource) -> Observed:
         want, path = self._want(resource), self._path(resource)
