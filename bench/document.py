@@ -16,7 +16,8 @@ HEAD = """\
 # Benchmarks
 
 Made by `python -m bench.document`, which runs `scripts/bench NAME --json` for each and writes this page. Figures are
-medians of several runs on the machine named; run them on yours. Rivals are measured in the same run. A goal that is not
+medians of several runs on the machine named, except `idle_cpu_pct` and `rss_mb` (one
+window of 60 s) and those called max or worst; run them on yours. Rivals are measured in the same run. A goal that is not
 met says NO.
 
 """
