@@ -4,11 +4,11 @@ import time
 
 from bench.blueprints import blueprint_of, instance_of
 from bench.report import Figure, median
-from holdfast_hub.blueprint.definition import check_blueprint
-from holdfast_hub.blueprint.documents import read_documents
 from holdfast_hub.blueprint.instance import check_instance
 from holdfast_hub.core.target import Contribution, compose
 from holdfast_hub.operations.proposal import rendered_resources
+from holdfast_protocol.blueprint.definition import check_blueprint
+from holdfast_protocol.blueprint.documents import read_documents
 
 RESOURCES, RUNS = 50, 41
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast_hub.blueprint.definition import Definition
-from holdfast_hub.blueprint.evaluation import Body, evaluate
-from holdfast_hub.blueprint.node import Node
 from holdfast_hub.blueprint.render import render
+from holdfast_protocol.blueprint.definition import Definition
+from holdfast_protocol.blueprint.evaluation import Body, evaluate
+from holdfast_protocol.blueprint.node import Node
 from holdfast_protocol.errors import InputError
 from support.blueprints import a_definition, an_instance
 

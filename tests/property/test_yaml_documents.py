@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from holdfast_hub.blueprint import yaml_writer
-from holdfast_hub.blueprint.documents import Document, Path, read_documents
+from holdfast_protocol.blueprint.documents import Document, Path, read_documents
 from holdfast_protocol.errors import InputError, Problem
 
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20)

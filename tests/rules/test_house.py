@@ -28,7 +28,8 @@ def test_no_module_is_a_drawer() -> None:
 def test_the_root_s_dependencies_are_the_union_of_the_members() -> None:
     def dependencies(folder: Path) -> set[str]:
         project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
-        return {entry.replace(" ", "") for entry in project["dependencies"] if not entry.startswith("holdfast-")}
+        entries = project["dependencies"] + project.get("optional-dependencies", {}).get("blueprint", [])
+        return {entry.replace(" ", "") for entry in entries if not entry.startswith("holdfast-")}
 
     assert dependencies(ROOT) == set().union(*(dependencies(ROOT / name) for name in ("protocol", "hub", "edge")))
 

@@ -2,10 +2,10 @@
 
 import textwrap
 
-from holdfast_hub.blueprint.definition import Definition, check_blueprint
-from holdfast_hub.blueprint.documents import read_documents
 from holdfast_hub.blueprint.instance import Instance, check_instance
 from holdfast_hub.blueprint.render import Rendered, render
+from holdfast_protocol.blueprint.definition import Definition, check_blueprint
+from holdfast_protocol.blueprint.documents import read_documents
 from holdfast_protocol.errors import InputError, Problem
 
 

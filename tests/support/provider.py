@@ -30,6 +30,9 @@ class FakeProvider:
         if resource.key in self.refuses:
             raise self.refuses[resource.key]
 
+    async def prepare(self, resource: Resource, scope: Scope) -> None:
+        """Nothing is fetched for these kinds."""
+
     async def observe(self, resources: Sequence[Resource], scope: Scope) -> Mapping[ResourceKey, Observed]:
         self.looks += 1
         if self.look_gate is not None:

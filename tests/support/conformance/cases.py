@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
-from holdfast_hub.blueprint.documents import Document
-from holdfast_hub.blueprint.problems import Problems
-from holdfast_hub.blueprint.yaml_text import Place
+from holdfast_protocol.blueprint.documents import Document
+from holdfast_protocol.blueprint.problems import Problems
+from holdfast_protocol.blueprint.yaml_text import Place
 
 Case = dict[str, Any]
 

@@ -4,12 +4,12 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from holdfast_hub.blueprint.definition import Definition, check_blueprint
-from holdfast_hub.blueprint.evaluation import Body, evaluate
 from holdfast_hub.blueprint.instance import check_instance
-from holdfast_hub.blueprint.names import API_VERSION
-from holdfast_hub.blueprint.node import Node
 from holdfast_hub.blueprint.render import render
+from holdfast_protocol.blueprint.definition import Definition, check_blueprint
+from holdfast_protocol.blueprint.evaluation import Body, evaluate
+from holdfast_protocol.blueprint.names import API_VERSION
+from holdfast_protocol.blueprint.node import Node
 from holdfast_protocol.errors import InputError
 from support.conformance.cases import Case, Verdict, document_of
 

@@ -5,9 +5,9 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from holdfast_hub.blueprint.cel import OMIT, RUNTIME, Environment, ExpressionError
-from holdfast_hub.blueprint.expressions import ScanError, scan
-from holdfast_hub.blueprint.schema import open_api
+from holdfast_protocol.blueprint.cel import OMIT, RUNTIME, Environment, ExpressionError
+from holdfast_protocol.blueprint.expressions import ScanError, scan
+from holdfast_protocol.blueprint.schema import open_api
 from support.conformance.cases import Case, Verdict, failing, judged, problems
 
 _TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}

@@ -3,12 +3,12 @@
 from typing import Any
 
 from holdfast_hub.blueprint.change import schema_changes
-from holdfast_hub.blueprint.documents import path_text
-from holdfast_hub.blueprint.markers import parse_markers
-from holdfast_hub.blueprint.rules import broken, compile_rules
-from holdfast_hub.blueprint.schema import open_api
-from holdfast_hub.blueprint.schema_checks import check_schema
-from holdfast_hub.blueprint.values import ABSENT, BLOCKING, defaulted, pruned, violations
+from holdfast_protocol.blueprint.documents import path_text
+from holdfast_protocol.blueprint.markers import parse_markers
+from holdfast_protocol.blueprint.rules import broken, compile_rules
+from holdfast_protocol.blueprint.schema import open_api
+from holdfast_protocol.blueprint.schema_checks import check_schema
+from holdfast_protocol.blueprint.values import ABSENT, BLOCKING, defaulted, pruned, violations
 from support.conformance.cases import Case, Verdict, failing, judged, problems
 
 

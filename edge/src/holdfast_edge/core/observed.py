@@ -24,6 +24,7 @@ class Observed(msgspec.Struct, frozen=True):
     reason: str = ""  # a CamelCase word for the readiness: CrashLoop, Inactive, Starting
     message: str = ""
     detail: Mapping[str, Any] = {}  # for status and health: pids, container ids, restarts
+    status: Mapping[str, Any] = {}  # what the kind's Kubernetes `status` would say; expressions read it
 
     @property
     def as_wanted(self) -> bool:

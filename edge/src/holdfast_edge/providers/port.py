@@ -38,6 +38,11 @@ class Provider(Protocol):
         """Raise PermanentError or UnsupportedError, with path and hint, for what could never be applied. Changes nothing."""
         ...
 
+    async def prepare(self, resource: Resource, scope: Scope) -> None:
+        """Fetch and try all that `apply` will need, and change nothing that runs: images pulled, a rule set parsed by
+        the kernel, a unit verified. Raises as `check`, or TransientError where it may work later. Cheap when done before."""
+        ...
+
     async def observe(self, resources: Sequence[Resource], scope: Scope) -> Mapping[ResourceKey, Observed]:
         """Return how each resource is now. Raises only when nothing at all can be looked at (the engine is down);
         one resource that cannot be is returned with readiness `degraded`, its reason and a difference saying so."""

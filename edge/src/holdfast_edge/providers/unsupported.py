@@ -21,6 +21,9 @@ class UnsupportedProvider:
     def check(self, resource: Resource, scope: Scope) -> None:
         raise self._error(resource.key)
 
+    async def prepare(self, resource: Resource, scope: Scope) -> None:
+        """Nothing is fetched for these kinds."""
+
     async def observe(self, resources: Sequence[Resource], scope: Scope) -> Mapping[ResourceKey, Observed]:
         return {
             resource.key: Observed(

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import msgspec
 
-from holdfast_hub.blueprint.constraints import LIST_KEYS, LIST_TYPE, RULES
-from holdfast_hub.blueprint.definition import Definition
-from holdfast_hub.blueprint.documents import Path
-from holdfast_hub.blueprint.schema import OPEN, Schema
+from holdfast_protocol.blueprint.constraints import LIST_KEYS, LIST_TYPE, RULES
+from holdfast_protocol.blueprint.definition import Definition
+from holdfast_protocol.blueprint.documents import Path
+from holdfast_protocol.blueprint.schema import OPEN, Schema
 
 _BOUNDS: Final = {  # marker: its name in changes, and whether more of it is stricter
     "minimum": ("MINIMUM", True),

@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
-from holdfast_hub.blueprint import names, yaml_writer
+from holdfast_hub.blueprint import yaml_writer
 from holdfast_hub.blueprint.collector import collector_config
-from holdfast_hub.blueprint.definition import Definition
-from holdfast_hub.blueprint.images import images_of
 from holdfast_hub.blueprint.instance import Instance
 from holdfast_hub.blueprint.native import native_files
 from holdfast_hub.blueprint.render import Rendered, render
+from holdfast_protocol.blueprint import names
+from holdfast_protocol.blueprint.definition import Definition
+from holdfast_protocol.blueprint.images import images_of
 from holdfast_protocol.errors import InputError, Problem, WireError
 
 COLLECTOR: Final = "otel-config.yaml"

@@ -8,17 +8,17 @@ from typing import Any, Final
 
 import msgspec
 
-from holdfast_hub.blueprint import names
-from holdfast_hub.blueprint.cel import ExpressionError
-from holdfast_hub.blueprint.definition import PLACEMENT, Definition
-from holdfast_hub.blueprint.documents import Document, Path
-from holdfast_hub.blueprint.images import image_problem, is_image
-from holdfast_hub.blueprint.problems import Checked, Problems
-from holdfast_hub.blueprint.rules import broken
-from holdfast_hub.blueprint.values import ABSENT, BLOCKING, defaulted, pruned, typed, violations
-from holdfast_hub.core.labels import is_dns_label
 from holdfast_hub.core.placement import Placement, read_placement
 from holdfast_hub.core.selectors import Flaw
+from holdfast_protocol.blueprint import names
+from holdfast_protocol.blueprint.cel import ExpressionError
+from holdfast_protocol.blueprint.definition import PLACEMENT, Definition
+from holdfast_protocol.blueprint.documents import Document, Path
+from holdfast_protocol.blueprint.images import image_problem, is_image
+from holdfast_protocol.blueprint.problems import Checked, Problems
+from holdfast_protocol.blueprint.rules import broken
+from holdfast_protocol.blueprint.values import ABSENT, BLOCKING, defaulted, pruned, typed, violations
+from holdfast_protocol.wire.labels import is_dns_label
 
 MAX_TEXT: Final = 32 * 1024  # characters of one value: an expression may repeat it thousands of times
 MAX_BYTES: Final = 256 * 1024  # of all values as JSON

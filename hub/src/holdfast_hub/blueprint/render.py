@@ -4,15 +4,15 @@ from typing import Any, Final
 
 import msgspec
 
-from holdfast_hub.blueprint.definition import Definition
-from holdfast_hub.blueprint.documents import Path, path_text
-from holdfast_hub.blueprint.evaluation import desired
-from holdfast_hub.blueprint.filling import MAX_BYTES, Failure
 from holdfast_hub.blueprint.instance import Instance
-from holdfast_hub.blueprint.node import Node
-from holdfast_hub.blueprint.template import Template
-from holdfast_hub.core.labels import is_dns_label, is_dns_subdomain
+from holdfast_protocol.blueprint.definition import Definition
+from holdfast_protocol.blueprint.documents import Path, path_text
+from holdfast_protocol.blueprint.evaluation import desired
+from holdfast_protocol.blueprint.filling import MAX_BYTES, Failure
+from holdfast_protocol.blueprint.node import Node
+from holdfast_protocol.blueprint.template import Template
 from holdfast_protocol.errors import InputError, Problem
+from holdfast_protocol.wire.labels import is_dns_label, is_dns_subdomain
 from holdfast_protocol.wire.names import resource_key
 from holdfast_protocol.wire.target import MAX_RESOURCES
 

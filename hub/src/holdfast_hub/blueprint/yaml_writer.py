@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 from yaml.cyaml import CSafeDumper
 
-from holdfast_hub.blueprint.yaml_text import core_value
+from holdfast_protocol.blueprint.yaml_text import core_value
 
 
 class _Dumper(CSafeDumper):

@@ -5,13 +5,13 @@ from typing import Any
 
 import msgspec
 
-from holdfast_hub.blueprint.definition import Definition, check_blueprint
-from holdfast_hub.blueprint.documents import Document, read_documents
 from holdfast_hub.blueprint.eject import eject
 from holdfast_hub.blueprint.instance import check_instance
-from holdfast_hub.blueprint.names import is_blueprint
 from holdfast_hub.cli import exits
 from holdfast_hub.cli.exits import CliError
+from holdfast_protocol.blueprint.definition import Definition, check_blueprint
+from holdfast_protocol.blueprint.documents import Document, read_documents
+from holdfast_protocol.blueprint.names import is_blueprint
 from holdfast_protocol.errors import InputError, Problem
 
 

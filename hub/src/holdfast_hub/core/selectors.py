@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from holdfast_hub.core.labels import is_label_key, is_label_value
+from holdfast_protocol.wire.labels import is_label_key, is_label_value
 
 Operator = Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
 Path = tuple[str | int, ...]

@@ -10,14 +10,14 @@ from typing import Any
 
 import msgspec
 
-from holdfast_hub.blueprint.definition import Definition, check_blueprint
-from holdfast_hub.blueprint.documents import Document, read_documents
 from holdfast_hub.core.placement import PlacementIndex, SiteView
 from holdfast_hub.core.target import Contribution
 from holdfast_hub.store import blueprints, instances, sites, status
 from holdfast_hub.store.blueprints import BlueprintRow
 from holdfast_hub.store.instances import InstanceRow
 from holdfast_hub.store.sites import SiteRow
+from holdfast_protocol.blueprint.definition import Definition, check_blueprint
+from holdfast_protocol.blueprint.documents import Document, read_documents
 from holdfast_protocol.errors import ConflictError, NotFoundError
 from holdfast_protocol.wire.names import Partition, SiteName
 

@@ -11,14 +11,14 @@ from typing import Final, Literal
 import msgspec
 
 from holdfast_hub.blueprint.change import definition_changes
-from holdfast_hub.blueprint.definition import Definition, check_blueprint
-from holdfast_hub.blueprint.documents import Document, read_documents
 from holdfast_hub.blueprint.instance import Instance, check_instance
-from holdfast_hub.blueprint.names import is_blueprint
 from holdfast_hub.blueprint.render import render
 from holdfast_hub.operations.fleet import Change, Fleet, stored_document
 from holdfast_hub.store.blueprints import BlueprintRow
 from holdfast_hub.store.instances import InstanceRow
+from holdfast_protocol.blueprint.definition import Definition, check_blueprint
+from holdfast_protocol.blueprint.documents import Document, read_documents
+from holdfast_protocol.blueprint.names import is_blueprint
 from holdfast_protocol.errors import InputError, Problem
 from holdfast_protocol.wire.digest import digest_bytes
 from holdfast_protocol.wire.names import ResourceKey, resource_key

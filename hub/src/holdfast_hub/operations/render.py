@@ -5,8 +5,6 @@ from typing import Any
 
 import msgspec
 
-from holdfast_hub.blueprint.definition import Definition
-from holdfast_hub.blueprint.documents import Document
 from holdfast_hub.blueprint.eject import eject as ejected_files
 from holdfast_hub.blueprint.instance import check_instance
 from holdfast_hub.operations.apply import proposed
@@ -14,6 +12,8 @@ from holdfast_hub.operations.fleet import stored_document
 from holdfast_hub.operations.hub import Hub, Note
 from holdfast_hub.operations.proposal import SourceFile
 from holdfast_hub.store.instances import InstanceRow
+from holdfast_protocol.blueprint.definition import Definition
+from holdfast_protocol.blueprint.documents import Document
 from holdfast_protocol.errors import NotFoundError, Problem
 
 

@@ -5,13 +5,13 @@ from typing import Final
 
 import msgspec
 
-from holdfast_hub.core.labels import is_label_key, is_label_value
 from holdfast_hub.core.target import compose
 from holdfast_hub.operations.fleet import Change, KnownSite
 from holdfast_hub.operations.hub import Enacted, Hub, Move, Note
 from holdfast_hub.store import audit, sites, status, targets
 from holdfast_hub.store.sites import SiteRow
 from holdfast_protocol.errors import ConflictError, InputError, Problem, WireError
+from holdfast_protocol.wire.labels import is_label_key, is_label_value
 from holdfast_protocol.wire.names import SiteName, site_name
 from holdfast_protocol.wire.target import Content
 

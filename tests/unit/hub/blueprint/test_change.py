@@ -1,7 +1,7 @@
 import pytest
 
 from holdfast_hub.blueprint.change import definition_changes, schema_changes
-from holdfast_hub.blueprint.schema import Schema, open_api
+from holdfast_protocol.blueprint.schema import Schema, open_api
 from support.blueprints import a_definition
 from support.conformance.cases import problems
 

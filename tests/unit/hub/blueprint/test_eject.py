@@ -2,8 +2,8 @@ import pytest
 import yaml
 
 from holdfast_hub.blueprint import yaml_writer
-from holdfast_hub.blueprint.documents import read_documents
 from holdfast_hub.blueprint.eject import eject
+from holdfast_protocol.blueprint.documents import read_documents
 from support.blueprints import a_definition, an_instance, problems_of
 
 

@@ -1,8 +1,8 @@
 import pytest
 
-from holdfast_hub.blueprint.definition import Definition
-from holdfast_hub.blueprint.documents import read_documents
 from holdfast_hub.blueprint.instance import MAX_TEXT, check_instance
+from holdfast_protocol.blueprint.definition import Definition
+from holdfast_protocol.blueprint.documents import read_documents
 from holdfast_protocol.errors import Problem
 from support.blueprints import a_definition, an_instance, problems_of
 

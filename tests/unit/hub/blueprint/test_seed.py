@@ -4,12 +4,12 @@ from pathlib import Path
 
 import yaml
 
-from holdfast_hub.blueprint.definition import Definition, check_blueprint
-from holdfast_hub.blueprint.documents import read_documents
 from holdfast_hub.blueprint.eject import eject
 from holdfast_hub.blueprint.instance import Instance, check_instance
 from holdfast_hub.blueprint.render import render
 from holdfast_hub.core.selectors import Requirement
+from holdfast_protocol.blueprint.definition import Definition, check_blueprint
+from holdfast_protocol.blueprint.documents import read_documents
 
 SEED = Path(__file__).parents[3] / "data" / "seed"
 

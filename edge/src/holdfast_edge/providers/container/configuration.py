@@ -42,6 +42,9 @@ class ConfigurationProvider:
         if before is not None and before.get("immutable") is True and contents(before) != values:
             raise PermanentError("immutable: its data cannot change", reason="Immutable", hint="give it another name")
 
+    async def prepare(self, resource: Resource, scope: Scope) -> None:
+        """Nothing is fetched for these kinds."""
+
     async def observe(self, resources: Sequence[Resource], scope: Scope) -> Mapping[ResourceKey, Observed]:
         return await anyio.to_thread.run_sync(lambda: {each.key: self._observed(each, scope) for each in resources})
 

@@ -63,6 +63,9 @@ class ContainerProvider:
     def check(self, resource: Resource, scope: Scope) -> None:
         self._planner.planned(resource, scope)
 
+    async def prepare(self, resource: Resource, scope: Scope) -> None:
+        """Nothing is fetched for these kinds."""
+
     async def observe(self, resources: Sequence[Resource], scope: Scope) -> Mapping[ResourceKey, Observed]:
         planned: dict[ResourceKey, Planned | ProviderError] = {}
         for resource in resources:

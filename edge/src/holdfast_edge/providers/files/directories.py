@@ -35,6 +35,9 @@ class DirectoryProvider:
     def check(self, resource: Resource, scope: Scope) -> None:
         self._roots.place(wanted(resource).path)
 
+    async def prepare(self, resource: Resource, scope: Scope) -> None:
+        """Nothing is fetched for these kinds."""
+
     async def observe(self, resources: Sequence[Resource], scope: Scope) -> Mapping[ResourceKey, Observed]:
         found, paths = await anyio.to_thread.run_sync(self._observe, resources)
         self._watch.follow(paths)

@@ -38,6 +38,9 @@ class FileProvider:
     def check(self, resource: Resource, scope: Scope) -> None:
         self._roots.place(self._want(resource, scope).path)
 
+    async def prepare(self, resource: Resource, scope: Scope) -> None:
+        """Nothing is fetched for these kinds."""
+
     async def observe(self, resources: Sequence[Resource], scope: Scope) -> Mapping[ResourceKey, Observed]:
         found, paths = await anyio.to_thread.run_sync(self._observe, resources, scope)
         self._watch.follow(paths)

@@ -51,6 +51,9 @@ class FirewallProvider:
     def check(self, resource: Resource, scope: Scope) -> None:
         self._want(resource)
 
+    async def prepare(self, resource: Resource, scope: Scope) -> None:
+        """Nothing is fetched for these kinds."""
+
     async def observe(self, resources: Sequence[Resource], scope: Scope) -> Mapping[ResourceKey, Observed]:
         found = await anyio.to_thread.run_sync(failures.each_seen, resources, self._one)
         self._texts.follow(self._path(each.name) for each in resources if is_name(each.name))

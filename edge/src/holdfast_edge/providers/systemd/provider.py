@@ -40,6 +40,9 @@ class SystemdServiceProvider:
     def check(self, resource: Resource, scope: Scope) -> None:
         self._want(resource)
 
+    async def prepare(self, resource: Resource, scope: Scope) -> None:
+        """Nothing is fetched for these kinds."""
+
     async def observe(self, resources: Sequence[Resource], scope: Scope) -> Mapping[ResourceKey, Observed]:
         found: dict[ResourceKey, Observed] = {}
         wants: dict[ResourceKey, Wanted] = {}

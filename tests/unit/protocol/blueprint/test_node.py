@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from holdfast_hub.blueprint.definition import check_blueprint
-from holdfast_hub.blueprint.documents import read_documents
+from holdfast_protocol.blueprint.definition import check_blueprint
+from holdfast_protocol.blueprint.documents import read_documents
 from support.blueprints import a_definition, blueprint_text, problems_of
 
 SCHEMA = "{name: string, on: boolean | default=true, zones: '[]string', free: object, labels: 'map[string]string'}"

@@ -10,12 +10,12 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from holdfast_hub.blueprint import names
-from holdfast_hub.blueprint.cel import Environment, Expression, ExpressionError
-from holdfast_hub.blueprint.documents import Path
-from holdfast_hub.blueprint.expressions import ScanError, scan
-from holdfast_hub.blueprint.problems import Problems
-from holdfast_hub.blueprint.template import TEXT_PATHS, Template, compile_template
+from holdfast_protocol.blueprint import names
+from holdfast_protocol.blueprint.cel import Environment, Expression, ExpressionError
+from holdfast_protocol.blueprint.documents import Path
+from holdfast_protocol.blueprint.expressions import ScanError, scan
+from holdfast_protocol.blueprint.problems import Problems
+from holdfast_protocol.blueprint.template import TEXT_PATHS, Template, compile_template
 
 EACH: Final = "each"  # an item of a collection, in its readyWhen
 MAX_DIMENSIONS: Final = 10

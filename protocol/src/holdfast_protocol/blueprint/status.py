@@ -6,14 +6,14 @@ from typing import Any, Final
 
 import msgspec
 
-from holdfast_hub.blueprint import cel_types
-from holdfast_hub.blueprint.cel import RUNTIME, Bindings, Environment, Expression, ExpressionError
-from holdfast_hub.blueprint.conditions import check_conditions, marked
-from holdfast_hub.blueprint.documents import Path
-from holdfast_hub.blueprint.filling import Failure, Known, field_values
-from holdfast_hub.blueprint.node import compile_standalone
-from holdfast_hub.blueprint.problems import Problems
-from holdfast_hub.blueprint.template import Field, compile_fields
+from holdfast_protocol.blueprint import cel_types
+from holdfast_protocol.blueprint.cel import RUNTIME, Bindings, Environment, Expression, ExpressionError
+from holdfast_protocol.blueprint.conditions import check_conditions, marked
+from holdfast_protocol.blueprint.documents import Path
+from holdfast_protocol.blueprint.filling import Failure, Known, field_values
+from holdfast_protocol.blueprint.node import compile_standalone
+from holdfast_protocol.blueprint.problems import Problems
+from holdfast_protocol.blueprint.template import Field, compile_fields
 
 CONDITIONS: Final = "conditions"
 MAX_CONDITIONS: Final = 50

@@ -10,12 +10,12 @@ from typing import Any, Final
 
 import msgspec
 
-from holdfast_hub.blueprint.cel import Environment, Expression, ExpressionError
-from holdfast_hub.blueprint.constraints import LIST_KEYS, LIST_TYPE, RULES
-from holdfast_hub.blueprint.documents import Path
-from holdfast_hub.blueprint.problems import Problems
-from holdfast_hub.blueprint.schema import Schema, children
-from holdfast_hub.blueprint.values import ABSENT, Violation, typed
+from holdfast_protocol.blueprint.cel import Environment, Expression, ExpressionError
+from holdfast_protocol.blueprint.constraints import LIST_KEYS, LIST_TYPE, RULES
+from holdfast_protocol.blueprint.documents import Path
+from holdfast_protocol.blueprint.problems import Problems
+from holdfast_protocol.blueprint.schema import Schema, children
+from holdfast_protocol.blueprint.values import ABSENT, Violation, typed
 
 ATOMS: Final = frozenset({"string", "integer", "number", "boolean"})
 

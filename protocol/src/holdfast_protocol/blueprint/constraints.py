@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import re2
 
-from holdfast_hub.blueprint.markers import boolean
+from holdfast_protocol.blueprint.markers import boolean
 from holdfast_protocol.errors import WireError
 from holdfast_protocol.wire import strict
 

@@ -4,7 +4,7 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from holdfast_hub.blueprint.documents import Document, Path
+from holdfast_protocol.blueprint.documents import Document, Path
 from holdfast_protocol.errors import InputError, Problem
 
 T = TypeVar("T")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from holdfast_hub.blueprint.cel import Environment, ExpressionError
+from holdfast_protocol.blueprint.cel import Environment, ExpressionError
 
 ENVIRONMENT = Environment({"l": {"type": "array", "items": {"type": "integer"}}}, ["x"])
 

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import msgspec
 
-from holdfast_hub.blueprint import yaml_text
-from holdfast_hub.blueprint.yaml_text import Place
+from holdfast_protocol.blueprint import yaml_text
+from holdfast_protocol.blueprint.yaml_text import Place
 from holdfast_protocol.errors import InputError, Problem
 
 Path = tuple[str | int, ...]

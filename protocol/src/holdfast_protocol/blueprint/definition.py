@@ -5,19 +5,19 @@ from typing import Any, Final
 
 import msgspec
 
-from holdfast_hub.blueprint import graph, names
-from holdfast_hub.blueprint.cel import Environment
-from holdfast_hub.blueprint.documents import Document, Path
-from holdfast_hub.blueprint.images import image_problem, images_of
-from holdfast_hub.blueprint.node import KEYS, Entry, Node, compile_node, list_ids
-from holdfast_hub.blueprint.problems import Checked, Problems
-from holdfast_hub.blueprint.rules import Rules, compile_rules
-from holdfast_hub.blueprint.schema import OPEN, Schema, open_api
-from holdfast_hub.blueprint.schema_checks import check_schema
-from holdfast_hub.blueprint.status import CONDITIONS, Status, compile_status
-from holdfast_hub.blueprint.template import Template
-from holdfast_hub.core.labels import is_dns_label, is_dns_subdomain
+from holdfast_protocol.blueprint import graph, names
+from holdfast_protocol.blueprint.cel import Environment
+from holdfast_protocol.blueprint.documents import Document, Path
+from holdfast_protocol.blueprint.images import image_problem, images_of
+from holdfast_protocol.blueprint.node import KEYS, Entry, Node, compile_node, list_ids
+from holdfast_protocol.blueprint.problems import Checked, Problems
+from holdfast_protocol.blueprint.rules import Rules, compile_rules
+from holdfast_protocol.blueprint.schema import OPEN, Schema, open_api
+from holdfast_protocol.blueprint.schema_checks import check_schema
+from holdfast_protocol.blueprint.status import CONDITIONS, Status, compile_status
+from holdfast_protocol.blueprint.template import Template
 from holdfast_protocol.errors import Problem
+from holdfast_protocol.wire.labels import is_dns_label, is_dns_subdomain
 
 KIND: Final = "Blueprint"
 MAX_RESOURCES: Final = 500

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from holdfast_hub.blueprint import evaluation
-from holdfast_hub.blueprint.definition import Definition, check_blueprint
-from holdfast_hub.blueprint.documents import read_documents
 from holdfast_hub.blueprint.eject import eject
-from holdfast_hub.blueprint.evaluation import Body, Evaluation, evaluate
-from holdfast_hub.blueprint.node import Node
 from holdfast_hub.blueprint.render import render
+from holdfast_protocol.blueprint import evaluation
+from holdfast_protocol.blueprint.definition import Definition, check_blueprint
+from holdfast_protocol.blueprint.documents import read_documents
+from holdfast_protocol.blueprint.evaluation import Body, Evaluation, evaluate
+from holdfast_protocol.blueprint.node import Node
 from support.blueprints import a_definition, an_instance, blueprint_text, problems_of, rendered
 
 SCHEMA = "{name: string, on: boolean | default=true, zones: '[]string', n: integer | default=2, opt: string}"

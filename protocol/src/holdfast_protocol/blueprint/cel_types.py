@@ -22,7 +22,7 @@ from google.protobuf import (
 )
 from google.protobuf.message import Message
 
-from holdfast_hub.blueprint.schema import OPEN, Schema
+from holdfast_protocol.blueprint.schema import OPEN, Schema
 
 PACKAGE: Final = "blueprint"
 _WELL_KNOWN: Final = (any_pb2, duration_pb2, empty_pb2, struct_pb2, timestamp_pb2, wrappers_pb2)

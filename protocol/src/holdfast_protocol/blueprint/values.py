@@ -11,9 +11,9 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from holdfast_hub.blueprint.constraints import LIST_KEYS, LIST_TYPE, compiled_pattern
-from holdfast_hub.blueprint.documents import Path
-from holdfast_hub.blueprint.schema import OPEN, Schema
+from holdfast_protocol.blueprint.constraints import LIST_KEYS, LIST_TYPE, compiled_pattern
+from holdfast_protocol.blueprint.documents import Path
+from holdfast_protocol.blueprint.schema import OPEN, Schema
 
 Fault = Literal["Type", "Invalid", "Required", "NotSupported", "Duplicate", "TooLong", "TooMany"]
 ABSENT: Final = object()

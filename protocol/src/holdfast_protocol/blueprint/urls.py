@@ -8,8 +8,8 @@ from urllib.parse import quote, unquote_plus, unquote_to_bytes
 import msgspec
 from google.protobuf.message import Message
 
-from holdfast_hub.blueprint.cel_types import text_of, value_of
-from holdfast_hub.blueprint.functions import Function
+from holdfast_protocol.blueprint.cel_types import text_of, value_of
+from holdfast_protocol.blueprint.functions import Function
 
 MAX_LENGTH: Final = 8 * 1024
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):", re.ASCII)

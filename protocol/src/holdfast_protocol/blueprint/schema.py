@@ -5,11 +5,11 @@ Same results as kro's transformer, except that defaults which are no JSON are re
 
 from typing import Any, Final
 
-from holdfast_hub.blueprint.constraints import apply_markers
-from holdfast_hub.blueprint.documents import Path
-from holdfast_hub.blueprint.markers import parse_markers
-from holdfast_hub.blueprint.problems import Problems
-from holdfast_hub.blueprint.schema_types import ATOMS, FieldType, parse_field
+from holdfast_protocol.blueprint.constraints import apply_markers
+from holdfast_protocol.blueprint.documents import Path
+from holdfast_protocol.blueprint.markers import parse_markers
+from holdfast_protocol.blueprint.problems import Problems
+from holdfast_protocol.blueprint.schema_types import ATOMS, FieldType, parse_field
 
 Schema = dict[str, Any]
 

@@ -11,12 +11,12 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from holdfast_hub.blueprint import names
-from holdfast_hub.blueprint.cel import Expression, ExpressionError
-from holdfast_hub.blueprint.definition import Definition
-from holdfast_hub.blueprint.filling import Failure, Known, Values, field_values, filled
-from holdfast_hub.blueprint.node import EACH, Node
-from holdfast_hub.blueprint.template import Field
+from holdfast_protocol.blueprint import names
+from holdfast_protocol.blueprint.cel import Expression, ExpressionError
+from holdfast_protocol.blueprint.definition import Definition
+from holdfast_protocol.blueprint.filling import Failure, Known, Values, field_values, filled
+from holdfast_protocol.blueprint.node import EACH, Node
+from holdfast_protocol.blueprint.template import Field
 
 INDEX_LABEL: Final = "kro.run/collection-index"
 MAX_ITEMS: Final = 1_000  # of one collection

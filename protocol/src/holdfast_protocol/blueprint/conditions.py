@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from holdfast_hub.blueprint import cel_ast, cel_types
-from holdfast_hub.blueprint.cel_text import SKIPPED
-from holdfast_hub.blueprint.functions import Function
+from holdfast_protocol.blueprint import cel_ast, cel_types
+from holdfast_protocol.blueprint.cel_text import SKIPPED
+from holdfast_protocol.blueprint.functions import Function
 
 STATUSES: Final = ("True", "False", "Unknown")
 BUILT_IN: Final = ("InstanceManaged", "GraphResolved", "ResourcesReady", "Ready")  # to be read from `schema`

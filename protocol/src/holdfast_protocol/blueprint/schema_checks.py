@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from holdfast_hub.blueprint.constraints import LIST_KEYS, LIST_TYPE
-from holdfast_hub.blueprint.documents import Path, path_text
-from holdfast_hub.blueprint.problems import Problems
-from holdfast_hub.blueprint.schema import Schema, children
-from holdfast_hub.blueprint.values import defaulted, pruned, violations
+from holdfast_protocol.blueprint.constraints import LIST_KEYS, LIST_TYPE
+from holdfast_protocol.blueprint.documents import Path, path_text
+from holdfast_protocol.blueprint.problems import Problems
+from holdfast_protocol.blueprint.schema import Schema, children
+from holdfast_protocol.blueprint.values import defaulted, pruned, violations
 
 _PLAIN: Final = frozenset({"string", "integer", "number", "boolean"})
 

@@ -1,7 +1,7 @@
 import pytest
 
-from holdfast_hub.blueprint.schema import open_api
-from holdfast_hub.blueprint.schema_checks import check_schema
+from holdfast_protocol.blueprint.schema import open_api
+from holdfast_protocol.blueprint.schema_checks import check_schema
 from support.conformance.cases import problems
 
 

@@ -5,11 +5,11 @@ from typing import Any, Final
 
 import msgspec
 
-from holdfast_hub.blueprint.cel import Environment, Expression, ExpressionError
-from holdfast_hub.blueprint.documents import Path, path_text
-from holdfast_hub.blueprint.expressions import Part, ScanError, scan
-from holdfast_hub.blueprint.names import CLUSTER_KINDS, has_control
-from holdfast_hub.blueprint.problems import Problems
+from holdfast_protocol.blueprint.cel import Environment, Expression, ExpressionError
+from holdfast_protocol.blueprint.documents import Path, path_text
+from holdfast_protocol.blueprint.expressions import Part, ScanError, scan
+from holdfast_protocol.blueprint.names import CLUSTER_KINDS, has_control
+from holdfast_protocol.blueprint.problems import Problems
 
 RESERVED_PREFIXES: Final = ("kro.run/", "internal.kro.run/")
 MAX_FIELDS: Final = 2_000  # with expressions, in one template

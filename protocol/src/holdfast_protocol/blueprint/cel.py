@@ -16,7 +16,7 @@ import msgspec
 from cel_expr_python import cel
 from google.protobuf.message import Message
 
-from holdfast_hub.blueprint import (
+from holdfast_protocol.blueprint import (
     addresses,
     cel_ast,
     cel_text,
@@ -28,7 +28,7 @@ from holdfast_hub.blueprint import (
     urls,
     versions,
 )
-from holdfast_hub.blueprint.schema import OPEN, Schema
+from holdfast_protocol.blueprint.schema import OPEN, Schema
 from holdfast_protocol.errors import HoldfastError
 
 MAX_SOURCE: Final = 16 * 1024  # characters of one expression

@@ -1,7 +1,7 @@
 import pytest
 
-from holdfast_hub.blueprint import yaml_text
-from holdfast_hub.blueprint.documents import path_text, read_documents
+from holdfast_protocol.blueprint import yaml_text
+from holdfast_protocol.blueprint.documents import path_text, read_documents
 from holdfast_protocol.errors import InputError
 from support.blueprints import problems_of
 

@@ -1,6 +1,6 @@
 import pytest
 
-from holdfast_hub.blueprint.expressions import MAX_LENGTH, Part, ScanError, scan
+from holdfast_protocol.blueprint.expressions import MAX_LENGTH, Part, ScanError, scan
 
 
 def test_a_text_that_is_one_expression_is_a_value_and_anything_else_a_template() -> None:

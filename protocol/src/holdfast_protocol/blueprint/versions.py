@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from google.protobuf.message import Message
 
-from holdfast_hub.blueprint.cel_types import is_value, text_of, value_of
-from holdfast_hub.blueprint.functions import Function
-from holdfast_hub.blueprint.quantities import number_of
+from holdfast_protocol.blueprint.cel_types import is_value, text_of, value_of
+from holdfast_protocol.blueprint.functions import Function
+from holdfast_protocol.blueprint.quantities import number_of
 
 MAX_LENGTH: Final = 256
 _NUMBER: Final = r"(0|[1-9][0-9]*)"

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-import holdfast_hub
-from holdfast_hub.blueprint.cel import MAX_SOURCE, Environment, ExpressionError
+import holdfast_protocol
+from holdfast_protocol.blueprint.cel import MAX_SOURCE, Environment, ExpressionError
 
 SCHEMA = {
     "type": "object",
@@ -29,7 +29,7 @@ def value(environment: Environment, source: str, **schema: object) -> object:
 
 
 def test_only_one_module_imports_the_expression_library() -> None:
-    package = Path(holdfast_hub.__file__).parent
+    package = Path(holdfast_protocol.__file__).parent
     users = [path.name for path in package.rglob("*.py") if "cel_expr_python" in path.read_text()]
     assert users == ["cel.py"]
 

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from holdfast_hub.blueprint.definition import check_blueprint
-from holdfast_hub.blueprint.documents import read_documents
 from holdfast_hub.blueprint.instance import check_instance
 from holdfast_hub.blueprint.render import render
+from holdfast_protocol.blueprint.definition import check_blueprint
+from holdfast_protocol.blueprint.documents import read_documents
 from holdfast_protocol.errors import Problem
 from support.blueprints import a_definition, blueprint_text, problems_of
 

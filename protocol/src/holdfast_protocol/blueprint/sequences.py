@@ -6,8 +6,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
 
-from holdfast_hub.blueprint.constraints import compiled_pattern
-from holdfast_hub.blueprint.functions import Function
+from holdfast_protocol.blueprint.constraints import compiled_pattern
+from holdfast_protocol.blueprint.functions import Function
 
 _SUMMED: Final = ("int", "uint", "double")
 _COMPARED: Final = (*_SUMMED, "bool", "string", "bytes")

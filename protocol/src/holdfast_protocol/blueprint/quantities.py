@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from google.protobuf.message import Message
 
-from holdfast_hub.blueprint.cel_types import text_of, value_of
-from holdfast_hub.blueprint.functions import Function
+from holdfast_protocol.blueprint.cel_types import text_of, value_of
+from holdfast_protocol.blueprint.functions import Function
 
 MAX_LENGTH: Final = 200  # characters of one
 _FORM: Final = re.compile(r"([+-]?)([0-9]*)\.?([0-9]*)([eE][+-]?[0-9]{1,9}|[KMGTPE]i|[numkMGTPE]|)")

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from google.protobuf.message import Message
 
-from holdfast_hub.blueprint.cel_types import is_value, text_of, value_of
-from holdfast_hub.blueprint.functions import Function
+from holdfast_protocol.blueprint.cel_types import is_value, text_of, value_of
+from holdfast_protocol.blueprint.functions import Function
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface

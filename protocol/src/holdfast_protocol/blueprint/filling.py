@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import msgspec
 
-from holdfast_hub.blueprint import names
-from holdfast_hub.blueprint.cel import OMIT, Bindings, Expression, ExpressionError, Omitted
-from holdfast_hub.blueprint.documents import Path
-from holdfast_hub.blueprint.template import Field, Template
+from holdfast_protocol.blueprint import names
+from holdfast_protocol.blueprint.cel import OMIT, Bindings, Expression, ExpressionError, Omitted
+from holdfast_protocol.blueprint.documents import Path
+from holdfast_protocol.blueprint.template import Field, Template
 
 MAX_BYTES: Final = 1024 * 1024  # of a body as JSON
 
