@@ -14,9 +14,9 @@ from holdfast_edge.reconcile.assembly import Pace, assemble
 from holdfast_edge.reconcile.loop import look, run_reconcile, say
 from holdfast_edge.reconcile.site import Site
 from holdfast_edge.store.targets import Trust
+from holdfast_protocol.kinds.firewall import Way
 from holdfast_protocol.runtime.clock import SystemClock, boot_id
 from holdfast_protocol.wire import target
-from holdfast_protocol.wire.firewall import Way
 from holdfast_protocol.wire.names import NodeName
 from support import builders, user_systemd
 

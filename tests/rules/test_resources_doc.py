@@ -13,8 +13,9 @@ from holdfast_edge.providers.files import directory
 from holdfast_edge.providers.files import wanted as files
 from holdfast_edge.providers.port import Scope
 from holdfast_edge.providers.systemd import wanted as systemd
-from holdfast_protocol.wire import firewall, kernel_module, sysctl, target
-from holdfast_protocol.wire.firewall import Way
+from holdfast_protocol.kinds import firewall, kernel_module, sysctl
+from holdfast_protocol.kinds.firewall import Way
+from holdfast_protocol.wire import target
 from support.builders import SITE
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs/resources.md").read_text()

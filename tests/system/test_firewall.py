@@ -15,8 +15,8 @@ from holdfast_edge.providers.firewall.nft import Nft
 from holdfast_edge.providers.firewall.provider import FirewallProvider
 from holdfast_edge.providers.port import Observed, Scope
 from holdfast_protocol.errors import PermanentError, ProviderError, UnsupportedError
+from holdfast_protocol.kinds.firewall import Way
 from holdfast_protocol.wire import target
-from holdfast_protocol.wire.firewall import Way
 from holdfast_protocol.wire.target import Resource
 from support import private_network
 

@@ -37,11 +37,11 @@ from holdfast_edge.store.floor import FloorClock
 from holdfast_edge.store.outbox import Outbox
 from holdfast_edge.store.targets import Trust
 from holdfast_protocol.errors import ConflictError
+from holdfast_protocol.kinds.firewall import Way
 from holdfast_protocol.runtime import clock as clocks
 from holdfast_protocol.runtime import link, paho, tasks
 from holdfast_protocol.runtime.mqtt import Options
 from holdfast_protocol.wire.batch import Stamp
-from holdfast_protocol.wire.firewall import Way
 from holdfast_protocol.wire.names import NodeName
 
 CLOSE_WITHIN: Final = 5.0  # seconds for providers to let go

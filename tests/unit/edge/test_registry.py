@@ -7,8 +7,8 @@ import pytest
 from holdfast_edge.providers import registry
 from holdfast_edge.providers.port import Scope
 from holdfast_protocol.errors import UnsupportedError
+from holdfast_protocol.kinds.firewall import Way
 from holdfast_protocol.wire import target
-from holdfast_protocol.wire.firewall import Way
 from support.builders import SITE
 
 

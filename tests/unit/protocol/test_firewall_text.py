@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from holdfast_protocol.errors import WireError
-from holdfast_protocol.wire import firewall, nft_text
-from holdfast_protocol.wire.firewall import Way, always_open
-from holdfast_protocol.wire.nft_text import Chain
+from holdfast_protocol.kinds import firewall, nft_text
+from holdfast_protocol.kinds.firewall import Way, always_open
+from holdfast_protocol.kinds.nft_text import Chain
 
 WAY = Way("10.0.0.9", 1883)
 

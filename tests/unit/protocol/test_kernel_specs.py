@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from holdfast_protocol.errors import WireError
-from holdfast_protocol.wire import kernel_module, sysctl
+from holdfast_protocol.kinds import kernel_module, sysctl
 
 
 def settings(**keys: Any) -> dict[str, str]:

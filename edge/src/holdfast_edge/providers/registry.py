@@ -10,7 +10,7 @@ from typing import Final, Literal
 from holdfast_edge.providers.port import Provider
 from holdfast_edge.providers.unsupported import UnsupportedProvider
 from holdfast_protocol.errors import UnsupportedError
-from holdfast_protocol.wire.firewall import Way
+from holdfast_protocol.kinds.firewall import Way
 from holdfast_protocol.wire.names import ResourceKey, SiteName
 
 OWN_UNITS: Final = ("holdfast-edge.service",)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from holdfast_protocol.errors import WireError
-from holdfast_protocol.wire import firewall, kernel_module, sysctl
+from holdfast_protocol.kinds import firewall, kernel_module, sysctl
 from holdfast_protocol.wire.names import is_name
 
 _Files = dict[str, str]  # text by relative path

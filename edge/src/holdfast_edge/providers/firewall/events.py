@@ -8,7 +8,7 @@ import anyio
 
 from holdfast_edge.providers.port import Wake
 from holdfast_protocol.errors import UnsupportedError
-from holdfast_protocol.wire.firewall import PREFIX
+from holdfast_protocol.kinds.firewall import PREFIX
 
 _NETFILTER: Final = 12  # NETLINK_NETFILTER
 _TABLES: Final = 1 << 6  # NFNLGRP_NFTABLES, the seventh group

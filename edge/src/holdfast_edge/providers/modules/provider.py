@@ -15,8 +15,8 @@ from holdfast_edge.providers.disk.texts import OwnedTexts
 from holdfast_edge.providers.modules.live import Live, Standing
 from holdfast_edge.providers.port import Observed, Scope, Wake
 from holdfast_protocol.errors import PermanentError, WireError
-from holdfast_protocol.wire import kernel_module
-from holdfast_protocol.wire.kernel_module import Wanted
+from holdfast_protocol.kinds import kernel_module
+from holdfast_protocol.kinds.kernel_module import Wanted
 from holdfast_protocol.wire.names import ResourceKey, is_name
 from holdfast_protocol.wire.target import Resource
 

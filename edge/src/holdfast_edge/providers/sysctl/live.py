@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from holdfast_protocol.errors import PermanentError, ProviderError, TransientError, UnsupportedError
-from holdfast_protocol.wire.sysctl import key_of, normal
+from holdfast_protocol.kinds.sysctl import key_of, normal
 
 _MOST: Final = 65536  # bytes read of one value
 _FLAGS: Final = os.O_NOFOLLOW | os.O_CLOEXEC

@@ -15,7 +15,7 @@ from holdfast_edge.providers.disk.texts import OwnedTexts
 from holdfast_edge.providers.port import Observed, Scope, Wake
 from holdfast_edge.providers.sysctl.live import Live
 from holdfast_protocol.errors import PermanentError, WireError
-from holdfast_protocol.wire import sysctl
+from holdfast_protocol.kinds import sysctl
 from holdfast_protocol.wire.names import ResourceKey, is_name
 from holdfast_protocol.wire.target import Resource
 

@@ -11,9 +11,9 @@ from typing import Any, Final, Literal
 import msgspec
 
 from holdfast_protocol.errors import WireError
-from holdfast_protocol.wire import nft_text
+from holdfast_protocol.kinds import nft_text
+from holdfast_protocol.kinds.nft_text import Chain
 from holdfast_protocol.wire.names import is_name
-from holdfast_protocol.wire.nft_text import Chain
 
 MAX_RULES: Final = 500
 MAX_ITEMS: Final = 200  # ports or addresses of one rule
