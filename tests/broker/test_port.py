@@ -194,3 +194,20 @@ async def test_a_connection_closes_twice_without_a_word(broker: Broker) -> None:
         with pytest.raises(LinkLost) as caught:
             await sender.publish("t/a", b"1")
         assert caught.value.reason == "Closed"
+
+
+async def test_after_a_round_trip_the_broker_has_read_every_acknowledgement(broker: Broker, version: int) -> None:
+    async with broker.connected("tx") as (sender, _):
+        async with broker.connected("rx", version=version) as (first, _):
+            await first.subscribe(ALL)
+            for number in range(50):
+                await sender.publish("t/a", b"%d" % number)
+            for delivery in await take(first, 50):
+                first.acknowledge(delivery)
+            with anyio.fail_after(10):
+                await first.round_trip()
+        async with broker.connected("rx", version=version) as (second, granted):
+            assert granted.session_present
+            assert await quiet(second, sender) == []
+    with pytest.raises(LinkLost):
+        await second.round_trip()

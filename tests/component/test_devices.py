@@ -204,10 +204,26 @@ async def test_retained_values_are_taken_once_and_not_again_at_every_reconnect(t
 async def test_the_memory_of_what_was_taken_is_bounded(tmp_path: Path) -> None:
     fake, outbox = calm(), open_outbox(tmp_path)
     async with ingest(fake, outbox, Patient()):
-        for number in range(3000):
+        for number in range(10_000):
             fake.publish("devices/a/b", str(number).encode())
-        await eventually(lambda: outbox.depth()["p3"].rows == 3000)
-    assert len(outbox.cursor(CURSOR)) < 11_000
+        await eventually(lambda: outbox.depth()["p3"].rows == 10_000)
+    assert len(outbox.cursor(CURSOR)) < 42_000
+    outbox.close()
+
+
+async def test_a_broker_that_reads_acknowledgements_late_delivers_nothing_twice(tmp_path: Path) -> None:
+    fake, outbox = calm(), open_outbox(tmp_path)
+    fake.busy = True
+    async with ingest(fake, outbox, Patient()):
+        for number in range(10_000):
+            fake.publish("devices/a/b", str(number).encode())
+        await eventually(lambda: outbox.depth()["p3"].rows == 10_000)
+        fake.drop()  # what it has not read by now comes again
+        fake.busy = False
+        await eventually(lambda: CLIENT_ID in fake.clients)
+        fake.publish("devices/a/b", b"10000")
+        await eventually(lambda: fake.waiting(CLIENT_ID) == 0)
+    assert [reading.value for reading in await stored_readings(outbox)] == list(range(10_001))
     outbox.close()
 
 

@@ -77,6 +77,7 @@ class FakeBroker:
     ) -> None:
         self.published: list[Published] = []
         self.refused: dict[str, str] = {}  # client id: why it may not connect
+        self.busy = False  # acknowledgements are read late: when something is asked, or never
         self._chance = random.Random(seed)
         self._duplicate = duplicate
         self._drop = drop
@@ -239,7 +240,8 @@ class FakeBroker:
     def settle(self, options: Options, mids: list[int], *, lost: bool) -> None:
         """Take acknowledgements; of those on their way when a connection is lost only the first few arrive."""
         session = self.session(options)
-        for mid in mids[: self._chance.randint(0, len(mids))] if lost else mids:
+        arrived = self._chance.randint(0, 0 if self.busy else len(mids)) if lost else len(mids)
+        for mid in mids[:arrived]:
             session.unacknowledged.pop(mid, None)
 
     async def dawdle(self) -> None:
@@ -303,8 +305,12 @@ class FakeConnection:
         self._check()
         if delivery.qos:
             self._acknowledged.append(delivery.mid)
-            if self._broker.roll(0.5):
+            if not self._broker.busy and self._broker.roll(0.5):
                 self._flush(lost=False)
+
+    async def round_trip(self) -> None:
+        await self._step()
+        self._flush(lost=False)
 
     async def close(self) -> None:
         if self._connected and self._lost is None:
@@ -334,7 +340,8 @@ class FakeConnection:
         await self._broker.dawdle()
         self._check()
         self._break_perhaps()
-        self._flush(lost=False)
+        if not self._broker.busy:
+            self._flush(lost=False)
 
     def _break_perhaps(self) -> None:
         if self._broker.drops:

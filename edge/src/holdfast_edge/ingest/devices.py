@@ -23,7 +23,8 @@ CURSOR: Final = "devices"
 CLIENT_ID: Final = "holdfast-devices"  # one taker a site: of two the broker keeps the newer
 BATCH: Final = 500  # messages committed together
 WITHIN: Final = 0.05  # seconds that the first message of a batch waits for others
-WINDOW: Final = 1024  # messages remembered: two batches, because acknowledgements are lost with a connection
+WINDOW: Final = 4096  # messages remembered: more than can come again
+UNCONFIRMED: Final = 2048  # messages the broker may still take for not acknowledged; it ignores the Receive Maximum
 REPORT_EVERY: Final = 60.0  # seconds between two reports of what was rejected
 RETRY: Final = 1.0  # seconds, when the outbox names none
 MAX_PACKET: Final = 1024 * 1024  # bytes, as in site.conf
@@ -115,13 +116,18 @@ class Intake:
         # Retained values are asked for once, not again as new readings at every reconnect.
         await connection.subscribe([Subscription(topic, retained=1) for topic in self._topics])
         settled()
+        unconfirmed = len(self._window)  # acknowledgements are lost with a connection
         while True:
+            if unconfirmed + BATCH > UNCONFIRMED:
+                await connection.round_trip()
+                unconfirmed = 0
             batch, lost = await self._gather(connection)
             await self._commit(batch)  # also when the connection is lost: its broker may have died with the message
             if lost is not None:
                 raise lost
             for delivery, _ in batch:
                 connection.acknowledge(delivery)
+            unconfirmed += len(batch)
 
     async def _gather(self, connection: Connection) -> tuple[list[tuple[Delivery, int]], LinkLost | None]:
         """Return deliveries with the time each was received, and why there will be no more."""

@@ -62,7 +62,7 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class Connection(Protocol):
-    """Six methods; every one may raise LinkLost."""
+    """Seven methods; every one may raise LinkLost."""
 
     async def connect(self) -> Connected: ...
 
@@ -81,6 +81,10 @@ class Connection(Protocol):
 
     def acknowledge(self, delivery: Delivery) -> None:
         """Tell the broker the delivery is committed here. Nothing is acknowledged without this. [inv: commit-before-ack]"""
+        ...
+
+    async def round_trip(self) -> None:
+        """Return when the broker has read everything sent before, acknowledgements included, and said so."""
         ...
 
     async def close(self) -> None:

@@ -26,6 +26,7 @@ from holdfast_protocol.runtime.mqtt import Connected, Connection, Delivery, Opti
 from holdfast_protocol.runtime.packets import PacketSocket, open_socket
 from holdfast_protocol.runtime.window import Window
 
+NOWHERE: Final = "holdfast/nowhere"
 CONNECT_WITHIN: Final = 10.0  # seconds, from the name look-up to the broker's CONNACK
 ANSWER_WITHIN: Final = 60.0  # seconds for a SUBACK or PUBACK; a broker may be alive and still never answer
 CLOSE_WITHIN: Final = 1.0  # seconds to write what waits before an orderly end
@@ -59,7 +60,7 @@ class _Client(paho.Client):
 
 
 class _Answer:
-    """A SUBACK or PUBACK awaited. The caller may be gone; the broker's answer still frees the place in the window."""
+    """A SUBACK, UNSUBACK or PUBACK awaited. The caller may be gone; the broker's answer still frees the place in the window."""
 
     __slots__ = ("codes", "deadline", "done")
 
@@ -126,6 +127,7 @@ class _Connection:
         client.on_message = self._on_message
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
+        client.on_unsubscribe = self._on_unsubscribe
         client.on_socket_register_write = self._on_work
         host, port = options.unix or options.host, options.port or 1883
         if options.version == 5:
@@ -199,6 +201,16 @@ class _Connection:
         self._check()
         if delivery.qos:
             self._client.ack(delivery.mid, delivery.qos)  # [inv: commit-before-ack]
+
+    async def round_trip(self) -> None:
+        # To leave what was never subscribed is the one request of both versions that changes nothing.
+        self._check()
+        _, mid = self._client.unsubscribe(NOWHERE)
+        if mid is None:
+            self._fail("the connection is gone", "Lost")
+            self._check()
+            return
+        await self._answer(mid)
 
     async def close(self) -> None:
         with anyio.CancelScope(shield=True):
@@ -352,6 +364,9 @@ class _Connection:
 
     def _on_subscribe(self, _c: object, _u: object, mid: int, codes: list[ReasonCode], _p: object) -> None:
         self._answered(mid, tuple(code.value for code in codes))
+
+    def _on_unsubscribe(self, _c: object, _u: object, mid: int, *_: object) -> None:
+        self._answered(mid, (0,))
 
     def _answered(self, mid: int, codes: tuple[int, ...]) -> bool:
         answer = self._answers.pop(mid, None)
