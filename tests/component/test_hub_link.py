@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from holdfast_hub.link import publisher
@@ -463,6 +464,24 @@ async def test_a_deleted_site_is_erased_from_the_broker(hub: Hub, broker: FakeBr
         linked.say(hello())
         await eventually(lambda: linked.idle, "its hello to be taken")
         assert [(each.site, each.reason) for each in await problems(hub)] == [("", "UnknownNode")]
+
+
+async def test_a_target_that_is_gone_before_it_was_sealed_holds_up_no_other(
+    hub: Hub, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = publisher.targets.waiting
+
+    def waiting(connection: sqlite3.Connection, partitions: Any, limit: int) -> list[Any]:
+        rows = stored(connection, partitions, limit)
+        gone = [msgspec.structs.replace(each, site="press-09", digest=f"sha256:{'0' * 64}") for each in rows]
+        return [*gone, *rows]  # its site was deleted after this was read
+
+    monkeypatch.setattr(publisher.targets, "waiting", waiting)
+    linked = Linked(hub, broker)
+    async with Running(linked.run):
+        await furnish(hub)
+        await eventually(linked.held, "the other site's target")
+    assert linked.held("press-09") is None
 
 
 async def test_a_target_larger_than_the_broker_carries_is_told_and_holds_up_no_other(hub: Hub) -> None:

@@ -10,7 +10,10 @@ import anyio.abc
 import pytest
 
 from holdfast_edge.providers.container.asking import Asker, Subject
-from holdfast_edge.providers.container.podspec import (
+from holdfast_edge.providers.container.prober import Prober
+from holdfast_edge.providers.container.probes import Probes, Restarts, Run
+from holdfast_protocol.errors import TransientError
+from holdfast_protocol.kinds.pods.podspec import (
     Container,
     ExecAction,
     HttpGetAction,
@@ -18,11 +21,8 @@ from holdfast_edge.providers.container.podspec import (
     Probe,
     TcpSocketAction,
 )
-from holdfast_edge.providers.container.prober import Prober
-from holdfast_edge.providers.container.probes import Probes, Restarts, Run
-from holdfast_protocol.errors import TransientError
 from holdfast_protocol.wire.names import ResourceKey
-from support.clock import FakeClock, Running, eventually
+from support.clock import FakeClock, Running, eventually, never
 
 KEY = ResourceKey("Deployment/vision")
 
@@ -121,6 +121,7 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.begun = 0
+        self.answered = 0
         self.code: int | None = 0
         self.error: TransientError | None = None
 
@@ -132,6 +133,7 @@ class FakeEngine:
 
     async def exec_result(self, number: str) -> int | None:
         await anyio.lowlevel.checkpoint()
+        self.answered += 1
         return self.code
 
 
@@ -227,14 +229,19 @@ async def test_the_prober_wakes_when_an_answer_changes_something_and_only_then()
     def verdict() -> Any:
         return prober.known(KEY, clock_started.id, started)
 
+    async def answers(count: int) -> None:
+        """Wait until so many are taken down: a clock moved before that would make the next probe due later."""
+        await eventually(lambda: engine.answered == count)
+        await never(lambda: engine.answered > count)
+
     async with Running(lambda: prober.run(wake)):
         assert not follow().ready
         await eventually(lambda: verdict().ready)
-        await eventually(lambda: engine.begun == 2)
+        await answers(2)
         assert wakes == 1
 
         clock.advance(10)
-        await eventually(lambda: engine.begun == 4)
+        await answers(4)
         assert wakes == 1
 
         engine.code = 1

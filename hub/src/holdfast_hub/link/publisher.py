@@ -111,6 +111,8 @@ class Publisher:
     async def _publish(self, connection: Connection, row: TargetRow, limit: int) -> bool:
         """Publish one target and its beacon; return whether it is with the broker, false when it cannot carry it."""
         sealed = await self._store.database.call(self._sealed, row)
+        if sealed is None:
+            return False
         if len(sealed) > limit:
             await self._store.write(lambda held: self._refuse(held, row, len(sealed), limit))
             return False
@@ -136,10 +138,13 @@ class Publisher:
             at=self._now(),
         )
 
-    def _sealed(self, row: TargetRow) -> bytes:
+    def _sealed(self, row: TargetRow) -> bytes | None:
+        """Return the target to publish; None when meanwhile its site was deleted, or newer targets displaced it."""
         digest, content = self._content
         if digest != row.digest:
             with self._store.database.reading() as connection:
+                if not targets.is_stored(connection, row.digest):
+                    return None
                 content = _CONTENT.decode(targets.body(connection, row.digest))
             self._content = (row.digest, content)
         identity = self._identity

@@ -55,6 +55,17 @@ def all_newest(connection: sqlite3.Connection, partitions: Sequence[Partition]) 
     return {row.site: row for row in rows}
 
 
+def placements(connection: sqlite3.Connection, partitions: Sequence[Partition]) -> dict[SiteName, str]:
+    """Return what the newest target of every site was composed from, as `allocate` was told."""
+    condition, parameters = owned(partitions)
+    rows = connection.execute(
+        "SELECT t.site, t.placed FROM generations g JOIN targets t ON t.site = g.site"  # noqa: S608 (constants)
+        f" AND t.generation = g.generation WHERE t.{condition}",
+        parameters,
+    )
+    return {row[0]: row[1] for row in rows}
+
+
 def allocate(
     connection: sqlite3.Connection,
     site: SiteName,
@@ -64,8 +75,12 @@ def allocate(
     body: bytes,
     at: int,
     above: int = 0,
+    placed: str = "",
 ) -> TargetRow:
-    """Add the site's next target, with a generation greater than every one before and than `above`."""
+    """Add the site's next target, with a generation greater than every one before and than `above`.
+
+    `placed` stands for the names of what it was composed from; see `placements`.
+    """
     before = newest(connection, site)
     allocated = one(
         connection,
@@ -79,9 +94,9 @@ def allocate(
     connection.execute("UPDATE targets SET published = 2 WHERE site = ? AND published = 0", (site,))
     connection.execute("INSERT OR IGNORE INTO contents VALUES (?, ?)", (digest, body))
     connection.execute(
-        "INSERT INTO targets (site, epoch, generation, partition, digest, previous, issued_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (site, epoch, row.generation, partition(site), digest, row.previous, at),
+        "INSERT INTO targets (site, epoch, generation, partition, digest, previous, issued_at, placed)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (site, epoch, row.generation, partition(site), digest, row.previous, at, placed),
     )
     _prune(connection, site)
     return row
@@ -96,6 +111,11 @@ def _prune(connection: sqlite3.Connection, site: SiteName) -> None:
     connection.executemany(
         "DELETE FROM contents WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM targets WHERE digest = ?1)", gone
     )
+
+
+def is_stored(connection: sqlite3.Connection, digest: str) -> bool:
+    """Return whether some target still has this content."""
+    return one(connection, "SELECT 1 FROM contents WHERE digest = ?", digest) is not None
 
 
 def body(connection: sqlite3.Connection, digest: str) -> bytes:
