@@ -65,7 +65,20 @@ class TransientError(ProviderError):
 
 
 class PermanentError(ProviderError):
-    """Not worth another try until the target or the machine changes."""
+    """Not worth another try until the target or the machine changes. `problems`: each thing wrong, where several are."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str = "",
+        phase: str = "",
+        resource: str = "",
+        hint: str = "",
+        problems: Sequence["Problem"] = (),
+    ) -> None:
+        super().__init__(message, reason=reason, phase=phase, resource=resource, hint=hint)
+        self.problems = tuple(problems)
 
 
 class UnsupportedError(PermanentError):

@@ -1,11 +1,14 @@
 """A site accepts only a newer target, meant for it, signed for it, that it understands whole."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from holdfast_protocol.errors import WireError
 from holdfast_protocol.wire import digest, envelope, strict, target
 from holdfast_protocol.wire.names import FleetName, SiteName
+from holdfast_protocol.wire.program import MAX_BYTES, MAX_PROGRAMS, Program, ProgramInstance, merged
 from support.builders import HUB, STRANGER, a_target, expected, file_body
 
 
@@ -96,3 +99,30 @@ def test_a_resource_under_another_s_key_is_refused() -> None:
 
 def test_the_digest_says_what_a_site_should_be_and_not_when_it_was_said() -> None:
     assert a_target(generation=1).digest == a_target(generation=2, issued_at=5).digest
+
+
+def a_program(owner: str = "App/one", **fields: Any) -> Program:
+    instances = (ProgramInstance(owner, {"spec": {}}),)
+    return Program(**{"blueprint": "app", "revision": 1, "definition": {"spec": {}}, "instances": instances, **fields})
+
+
+@pytest.mark.parametrize(
+    ("programs", "reason"),
+    [
+        ((a_program(), a_program(revision=2)), "BadProgram"),
+        ((a_program(definition={"spec": 1}),), "BadProgram"),
+        ((a_program(definition={"spec": {"x": "y" * MAX_BYTES}}),), "TooLarge"),
+        (tuple(a_program(f"App/a{number}") for number in range(MAX_PROGRAMS + 1)), "TooLarge"),
+    ],
+)
+def test_programs_that_cannot_be_taken_whole_are_refused(programs: tuple[Program, ...], reason: str) -> None:
+    content = target.Content(requires=("programs/v1",), programs=programs)
+    assert refusal(sealed(a_target(content=content)), expected()) == reason
+
+
+def test_programs_of_one_definition_are_one_and_their_order_is_of_their_names() -> None:
+    one, two, other = a_program("App/one"), a_program("App/two"), a_program("App/three", revision=2)
+    (first, second) = merged([two, other, one])
+    assert [each.owner for each in first.instances] == ["App/one", "App/two"]
+    assert second == other
+    assert merged([one, two, other]) == (first, second)

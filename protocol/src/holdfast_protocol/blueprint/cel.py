@@ -19,6 +19,7 @@ from google.protobuf.message import Message
 from holdfast_protocol.blueprint import (
     addresses,
     cel_ast,
+    cel_size,
     cel_text,
     cel_types,
     conditions,
@@ -85,9 +86,10 @@ OMIT: Final = Omitted.OMIT
 
 
 class Bindings(msgspec.Struct, frozen=True):
-    """Values converted once, for many expressions of one environment."""
+    """Values converted once, for many expressions of one environment, and what they measure."""
 
     activation: Any
+    sizes: cel_size.Sizes
 
 
 class Expression:
@@ -99,6 +101,7 @@ class Expression:
         self.type = _type_name(checked.return_type())
         self.uses = cel_ast.uses(self.tree)
         self.omits = "omit" in self.uses.calls
+        self._growth = cel_size.Growth(self.tree)
         self._runnable = runnable
         self._running = running
 
@@ -112,10 +115,16 @@ class Expression:
 
     def bind(self, values: Mapping[str, Any]) -> Bindings:
         """Return values for the names used; lists, maps, text, numbers, booleans and None only."""
-        return Bindings(self._running.Activation(dict(values)))
+        return Bindings(self._running.Activation(dict(values)), cel_size.Sizes(dict(values)))
 
     def evaluate(self, bindings: Bindings) -> Any:
         """Return the value as JSON has it; none of an optional is None. Raises ExpressionError."""
+        try:
+            self._growth.check(bindings.sizes)
+        except cel_size.TooMuch:
+            raise ExpressionError(
+                f"of these values it may make more than {cel_size.LIMIT} characters", hint="repeat and join less text"
+            ) from None
         try:
             result = self._runnable.eval(bindings.activation)
             if result.type() == cel.Type.ERROR:
@@ -177,7 +186,7 @@ class Environment:
 
     def bind(self, values: Mapping[str, Any]) -> Bindings:
         """Return values for the names used; lists, maps, text, numbers, booleans and None only."""
-        return Bindings(self._running.Activation(dict(values)))
+        return Bindings(self._running.Activation(dict(values)), cel_size.Sizes(dict(values)))
 
     def _compile_error(self, source: str, text: str) -> ExpressionError:
         found = _ERROR.search(text)

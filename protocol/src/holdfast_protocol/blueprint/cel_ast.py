@@ -42,12 +42,12 @@ def uses(serialised: bytes) -> Uses:
     """Return what a checked expression uses; names bound by its own loops are its own, also when they hide another."""
     checked = fields_of(fields_of(serialised)[2][0])
     root = checked[ROOT][0]
-    optionals = {_number(entry, 1) for entry in checked.get(_TYPES, ()) if b"optional_type" in entry}
+    optionals = {number_of(entry, 1) for entry in checked.get(_TYPES, ()) if b"optional_type" in entry}
     names: set[str] = set()
     read: set[tuple[str, str]] = set()
     calls: set[str] = set()
     selected: set[str] = set()
-    loose = bool(optionals) and _number(root, 2) in optionals
+    loose = bool(optionals) and number_of(root, 2) in optionals
     stack: list[tuple[bytes, frozenset[str]]] = [(root, frozenset())]
     while stack:
         data, bound = stack.pop()
@@ -55,7 +55,7 @@ def uses(serialised: bytes) -> Uses:
         if CALL in node:
             calls.add(text_of(fields_of(node[CALL][0]).get(2)))
         if optionals:
-            loose = loose or any(_number(each, 2) in optionals for each in _not_unwrapped(node))
+            loose = loose or any(number_of(each, 2) in optionals for each in _not_unwrapped(node))
         name = identifier(node)
         if name is not None:
             if name not in bound:
@@ -102,7 +102,7 @@ def _not_unwrapped(node: Fields) -> list[bytes]:
         return [each for index, each in enumerate(literal.get(1, ())) if index not in flagged]
     if STRUCT in node:
         entries = fields_of(node[STRUCT][0]).get(2, ())
-        return [each for entry in entries if not _number(entry, 5) for each in fields_of(entry).get(4, ())]
+        return [each for entry in entries if not number_of(entry, 5) for each in fields_of(entry).get(4, ())]
     return [each for each, _ in children(node, frozenset())]
 
 
@@ -183,7 +183,7 @@ def fields_of(data: bytes) -> Fields:
     return found
 
 
-def _number(data: bytes, number: int) -> int:
+def number_of(data: bytes, number: int) -> int:
     """Return the last varint of field `number`, 0 when there is none."""
     at = value = 0
     while at < len(data):

@@ -1,6 +1,7 @@
 """A blueprint's definition: read once, every mistake found, then ready to render instances."""
 
-from collections.abc import Collection, Iterator
+import difflib
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -16,7 +17,7 @@ from holdfast_protocol.blueprint.schema import OPEN, Schema, open_api
 from holdfast_protocol.blueprint.schema_checks import check_schema
 from holdfast_protocol.blueprint.status import CONDITIONS, Status, compile_status
 from holdfast_protocol.blueprint.template import Template
-from holdfast_protocol.errors import Problem
+from holdfast_protocol.kinds.table import KINDS
 from holdfast_protocol.wire.labels import is_dns_label, is_dns_subdomain
 
 KIND: Final = "Blueprint"
@@ -48,6 +49,7 @@ class Definition(msgspec.Struct, frozen=True):
     status: Status
     environment: Environment
     document: Document
+    late: dict[str, str]  # by id, in order: why it cannot be rendered before a site has looked, or what it comes after
 
     @property
     def api_version(self) -> str:
@@ -58,14 +60,10 @@ class Definition(msgspec.Struct, frozen=True):
         """Ids in the order to make them."""
         return tuple(each.id for each in self.nodes)
 
-    def observing(self) -> tuple[Problem, ...]:
-        """Return what in it cannot be rendered before a site has looked, each expression at its place."""
-        hint = "the hub renders from the schema and from resources as they will be made"
-        return tuple(
-            self.document.problem((*node.path, *path), f"{why}: it cannot be applied yet", hint=hint)
-            for node in self.nodes
-            for path, why in node.observing()
-        )
+    @property
+    def is_watched(self) -> bool:
+        """Return whether a site has something to evaluate besides late resources: readiness, or a status."""
+        return bool(any(each.ready for each in self.nodes) or self.status.fields or self.status.conditions)
 
 
 def check_blueprint(document: Document) -> Checked[Definition]:
@@ -89,8 +87,10 @@ def check_blueprint(document: Document) -> Checked[Definition]:
     status = _status(schema.get("status"), known, resources.keys() - lists, environment, problems)
     for node in nodes.values():
         _warn_images(node.template, problems)
-    _warn_unwatched(nodes, status, problems)
+        if not node.is_external:
+            _warn_kind(node.template, problems)
     problems.check()
+    in_order = tuple(nodes[each] for each in ordered)
     definition = Definition(
         name=document.value["metadata"]["name"],
         kind=schema["kind"],
@@ -99,11 +99,12 @@ def check_blueprint(document: Document) -> Checked[Definition]:
         scope=schema.get("scope", "Namespaced"),
         schema=openapi,
         rules=rules,
-        nodes=tuple(nodes[each] for each in ordered),
+        nodes=in_order,
         waves=waves,
         status=status,
         environment=environment,
         document=document,
+        late=_late(in_order),
     )
     return Checked(definition, tuple(problems.warnings))
 
@@ -142,7 +143,9 @@ def _schema_section(value: Any, problems: Problems) -> dict[str, Any]:
     keys = {"apiVersion", "kind", "group", "scope", "spec", "types", "status"}
     _check_keys(value, keys | _KRO_SCHEMA if _is_kro(problems) else keys, problems, path)
     kind, version, group = value.get("kind"), value.get("apiVersion"), value.get("group", names.GROUPS[0])
-    if not isinstance(kind, str) or not names.is_kind(kind) or names.is_blueprint(kind):
+    if isinstance(kind, str) and kind in names.OBJECTS:
+        problems.add((*path, "kind"), f"{kind} is a kind of Holdfast's own")
+    elif not isinstance(kind, str) or not names.is_kind(kind) or names.is_blueprint(kind):
         problems.add((*path, "kind"), "the kind of the instances is a name in upper camel case, at most 63 letters")
     if not isinstance(version, str) or not names.is_version(version):
         problems.add((*path, "apiVersion"), "must be a version: v1, v1alpha1, v2beta3")
@@ -238,19 +241,28 @@ def _order(nodes: dict[str, Node], problems: Problems) -> tuple[list[str], dict[
     return graph.order(list(nodes), depends), graph.waves(list(nodes), depends)
 
 
-def _warn_unwatched(nodes: dict[str, Node], status: Status, problems: Problems) -> None:
-    for node in nodes.values():
-        if node.ready:
-            message = "checked, and not evaluated at sites yet: there a resource is ready when its provider says so"
-            problems.warn((*node.path, "readyWhen"), message)
-    if status.fields or status.conditions:
-        problems.warn(("spec", "schema", "status"), "checked, and not reported yet")
+def _late(nodes: Iterable[Node]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for node in nodes:
+        _, why = next(node.observing(), ((), ""))
+        after = next((f"{each} is decided at the site" for each in sorted(node.needs & found.keys())), "")
+        if why or after:
+            found[node.id] = why or after
+    return found
 
 
 def _warn_images(template: Template, problems: Problems) -> None:
     for path, image in images_of(template.body()):
         if reason := image_problem(image):
             problems.warn((*template.path, *path), f"image {image[:200]!r} {reason}")
+
+
+def _warn_kind(template: Template, problems: Problems) -> None:
+    if template.kind not in KINDS:
+        near = difflib.get_close_matches(template.kind[:80], KINDS, 1)
+        hint = f"did you mean {near[0]}?" if near else ""
+        message = f"no site does anything for kind {template.kind[:80]}: it is kept, and reported Unsupported"
+        problems.warn((*template.path, "kind"), message, hint=hint)
 
 
 def _check_keys(value: dict[str, Any], known: set[str], problems: Problems, path: Path) -> None:

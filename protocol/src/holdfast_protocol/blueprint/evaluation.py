@@ -4,7 +4,7 @@ Pure: what was observed comes from a function the caller gives. With everything 
 with what a site has seen it says which resources to make now, which are ready, and the instance's status.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import product
 from math import prod
 from typing import Any, Final, Literal
@@ -24,11 +24,15 @@ MAX_TOTAL: Final = 16 * 1024 * 1024  # bytes as JSON of all bodies of all collec
 
 Body = dict[str, Any]
 Observe = Callable[[Node, Sequence[Body]], Sequence[Body]]  # a node and what it should be; returns what is there
+Unsettled = Callable[[Node, Sequence[Body]], str]  # the same; returns why it cannot be ready yet, "" when it can
 State = Literal["ready", "not_ready", "skipped", "pending", "error"]
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of one node. `desired` is None when it could not be said; `undecided`: not even whether it is in."""
+    """What became of one node. `desired` is None when it could not be said; `undecided`: not even whether it is in.
+
+    `unmet` is the index of the one that fails its readyWhen, None when none does.
+    """
 
     id: str
     state: State
@@ -36,6 +40,7 @@ class Outcome(msgspec.Struct, frozen=True):
     failures: tuple[Failure, ...] = ()
     why: str = ""
     undecided: bool = False
+    unmet: int | None = None
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -47,9 +52,14 @@ class Evaluation(msgspec.Struct, frozen=True):
     failures: tuple[Failure, ...] = ()  # of status and conditions, below spec.schema.status
 
 
-def evaluate(definition: Definition, schema: dict[str, Any], observe: Observe) -> Evaluation:
-    """Return everything about an instance; `schema` is what the name means in expressions."""
-    evaluating = _Evaluating(definition, schema, observe)
+def evaluate(
+    definition: Definition, schema: dict[str, Any], observe: Observe, unsettled: Unsettled | None = None
+) -> Evaluation:
+    """Return everything about an instance; `schema` is what the name means in expressions.
+
+    `unsettled` adds to readyWhen what whoever made a resource says of it (None: nothing).
+    """
+    evaluating = _Evaluating(definition, schema, observe, unsettled)
     outcomes = evaluating.outcomes()
     values = {"schema": schema, **evaluating.observed}
     bindings = definition.environment.bind(values)
@@ -58,16 +68,26 @@ def evaluate(definition: Definition, schema: dict[str, Any], observe: Observe) -
     return Evaluation(tuple(outcomes), status, conditions, (*failures, *more))
 
 
-def desired(definition: Definition, schema: dict[str, Any]) -> list[Outcome]:
-    """Return the outcomes where everything is there as it should be: what needs no look at a site."""
-    return _Evaluating(definition, schema, None).outcomes()
+def desired(definition: Definition, schema: dict[str, Any], late: Collection[str] = ()) -> list[Outcome]:
+    """Return the outcomes where everything is there as it should be. Of those in `late`, which need a look at a site, what
+    the schema alone decides: left out, or pending, with what of them can never have a value."""
+    return _Evaluating(definition, schema, None, late=late).outcomes()
 
 
 class _Evaluating:
     """One pass. `observed` has by id what expressions see of the nodes so far."""
 
-    def __init__(self, definition: Definition, schema: dict[str, Any], observe: Observe | None) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        schema: dict[str, Any],
+        observe: Observe | None,
+        unsettled: Unsettled | None = None,
+        late: Collection[str] = (),
+    ) -> None:
         self.observed: dict[str, Any] = {}
+        self._unsettled = unsettled
+        self._late = late
         self._definition = definition
         self._schema = schema
         self._observe = observe
@@ -83,15 +103,27 @@ class _Evaluating:
         return list(self._outcomes.values())
 
     def _outcome(self, node: Node) -> Outcome:
+        if node.id in self._late:
+            return self._later(node)
         return self._excluded(node) or self._waiting(node) or self._made(node)
+
+    def _later(self, node: Node) -> Outcome:
+        """Return a node left to its site: what the schema alone says of it, failures too."""
+        if skipped := self._skipped(node):
+            return skipped
+        alone = [index for index, each in enumerate(node.include) if each.uses.names <= {"schema"}]
+        if excluded := self._unincluded(node, alone, self._shared):
+            return excluded
+        failures: list[Failure] = []
+        known = [field for field in node.template.fields if all(x.uses.names <= {"schema"} for x in field.expressions)]
+        field_values(known, self._shared, self._known, failures, node.template.path[-1:])
+        return Outcome(node.id, "error" if failures else "pending", failures=tuple(failures), undecided=True)
 
     def _excluded(self, node: Node) -> Outcome | None:
         """Return an outcome when a node is left out, or nobody can say whether it is."""
-        needed = [self._outcomes[each] for each in sorted(node.needs)]
-        for each in needed:
-            if each.state == "skipped":
-                return Outcome(node.id, "skipped", why=f"{each.id} is left out")
-        for each in needed:
+        if skipped := self._skipped(node):
+            return skipped
+        for each in (self._outcomes[name] for name in sorted(node.needs)):
             if each.undecided:
                 return Outcome(node.id, each.state, why=f"whether {each.id} is left out is not known", undecided=True)
         others = {name for each in node.include for name in each.uses.names if name != "schema"}
@@ -100,8 +132,18 @@ class _Evaluating:
             if before.state != "ready":
                 broken = before.state == "error" and before.desired is not None
                 return Outcome(node.id, "error" if broken else "pending", why=f"{name} is not ready", undecided=True)
-        bindings = self._bound(others)
-        for index, expression in enumerate(node.include):
+        return self._unincluded(node, range(len(node.include)), self._bound(others))
+
+    def _skipped(self, node: Node) -> Outcome | None:
+        for name in sorted(node.needs):
+            if self._outcomes[name].state == "skipped":
+                return Outcome(node.id, "skipped", why=f"{name} is left out")
+        return None
+
+    def _unincluded(self, node: Node, indices: Iterable[int], bindings: Any) -> Outcome | None:
+        """Return an outcome when one of these entries of includeWhen is not true."""
+        for index in indices:
+            expression = node.include[index]
             try:
                 holds = self._known.evaluate(expression, bindings)
             except ExpressionError as error:
@@ -142,6 +184,8 @@ class _Evaluating:
     def _judged(self, node: Node, bodies: list[Body], there: list[Body]) -> Outcome:
         """Return whether a node that was made is ready."""
         made = tuple(bodies)
+        if self._unsettled is not None and (why := self._unsettled(node, bodies)):
+            return Outcome(node.id, "not_ready", made, why=why)
         if not node.is_list and not there:
             return Outcome(node.id, "not_ready", made, why="it is not there")
         if node.kind == "Collection" and len(there) < len(bodies):
@@ -151,15 +195,18 @@ class _Evaluating:
             looks = [{EACH: each} for each in there] if bodies else []
         elif not node.is_list:
             looks = [{node.id: there[0]}]
-        for values in looks if node.ready else ():
+        for number, values in enumerate(looks if node.ready else ()):
             for index, expression in enumerate(node.ready):
                 try:
                     holds = expression.evaluate(expression.bind(values))
                 except ExpressionError as error:
                     failure = _failure(("readyWhen", index), expression, error)
-                    return Outcome(node.id, "not_ready" if error.absent else "error", made, (failure,), error.message)
+                    state: State = "not_ready" if error.absent else "error"
+                    said = f"${{{expression.source[:200]}}}: {error.message}"
+                    return Outcome(node.id, state, made, (failure,), said, unmet=number)
                 if holds is not True:
-                    return Outcome(node.id, "not_ready", made, why=f"${{{expression.source[:200]}}} does not hold")
+                    said = f"${{{expression.source[:200]}}} does not hold"
+                    return Outcome(node.id, "not_ready", made, why=said, unmet=number)
         return Outcome(node.id, "ready", made)
 
     def _bodies(self, node: Node, failures: list[Failure]) -> list[Body]:

@@ -118,9 +118,10 @@ def _check_object(value: dict[str, Any], problems: Problems, path: Path, cluster
         for each in inside if isinstance(inside, dict) else ():
             if each.startswith(RESERVED_PREFIXES):
                 problems.add((*path, "metadata", key, each), f"{each[:80]} is reserved", at_key=True)
-    if value.get("kind") in CLUSTER_KINDS:
+    kind = value.get("kind")
+    if isinstance(kind, str) and kind in CLUSTER_KINDS:
         if "namespace" in metadata:
-            problems.add((*path, "metadata", "namespace"), f"{value['kind']} lives in no namespace")
+            problems.add((*path, "metadata", "namespace"), f"{kind} lives in no namespace")
     elif cluster and not metadata.get("namespace"):
         problems.add((*path, "metadata"), "with scope Cluster a resource must set metadata.namespace")
 

@@ -91,6 +91,12 @@ def render(spec: dict[str, Any], name: str, way: Way | None) -> str:
     return f"{deletion(name)}table inet {table} {{\n{body}\n}}\n"
 
 
+def native(spec: dict[str, Any], name: str) -> dict[str, str]:
+    """Return the table as a file for `nft -f`, without the rules for an agent's way to its hub."""
+    head = f"# Load with: nft -f {name}.nft; to have it at every boot, include it in /etc/nftables.conf\n"
+    return {f"{name}.nft": head + render(spec, name, None)}
+
+
 def deletion(name: str) -> str:
     """Return the text for `nft -f` that takes the table away, whether it is there or not."""
     table = table_of(name)

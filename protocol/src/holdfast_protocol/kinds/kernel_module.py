@@ -60,3 +60,12 @@ def render_options(want: Wanted) -> str:
     """Return the file of /etc/modprobe.d; "" without parameters."""
     said = " ".join(f"{key}={value}" for key, value in want.parameters.items())
     return f"options {want.module} {said}\n" if said else ""
+
+
+def native(spec: dict[str, Any], name: str) -> dict[str, str]:
+    """Return the files the machine itself reads at boot, by their paths below /etc."""
+    want = wanted(spec, name)
+    texts = {f"modprobe.d/{name}.conf": render_options(want), f"modules-load.d/{name}.conf": render_load(want)}
+    return {
+        path: f"# Install as /etc/{path}, then: modprobe {want.module}\n{text}" for path, text in texts.items() if text
+    }

@@ -73,6 +73,12 @@ def render(wanted: dict[str, str]) -> str:
     return "".join(f"{key_of(path)} = {value}\n" for path, value in wanted.items())
 
 
+def native(spec: dict[str, Any], name: str) -> dict[str, str]:
+    """Return the file the machine itself reads at boot, by its path below /etc."""
+    path = f"sysctl.d/90-{name}.conf"
+    return {path: f"# Install as /etc/{path}, then: sysctl --system\n" + render(settings(spec))}
+
+
 def _value(key: str, value: str) -> str:
     text = normal(value)
     try:

@@ -13,6 +13,20 @@ from holdfast_protocol.wire.names import FleetName, NodeName, SiteName
 
 REFUSED: Final = "target refused: "  # begins the problem of a status that says so
 Quality = Literal["unknown", "floor", "synced"]
+PHASES: Final = (  # of Progress, in the order they come in
+    "preparing",
+    "applying",
+    "verifying",
+    "stable",
+    "degraded",
+    "rolling-back",
+    "rolled-back",
+    "stuck",
+    "rejected",
+)
+GONE_BACK: Final = frozenset(
+    {"rolling-back", "rolled-back", "stuck", "rejected"}
+)  # phases not kept at the newest target
 ConditionType = Literal["Ready", "Progressing", "Waiting", "Held", "Degraded", "Failed", "Unsupported", "Removing"]
 
 
@@ -84,6 +98,19 @@ class ResourceStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     instance: str = ""
 
 
+class InstanceStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An instance as its site evaluates it: kro's word for its state, and what its blueprint projects.
+
+    `status` and `conditions` are as far as there is data for them; `problem` says what of them cannot be evaluated.
+    """
+
+    owner: str  # Kind/name
+    state: Literal["ACTIVE", "IN_PROGRESS", "ERROR"]
+    status: dict[str, Any] = {}
+    conditions: tuple[dict[str, str], ...] = ()  # type, status, reason, message
+    problem: str = ""
+
+
 class Hold(msgspec.Struct, frozen=True, omit_defaults=True):
     """A person's "leave it alone". `resources` empty means everything at the site."""
 
@@ -92,6 +119,38 @@ class Hold(msgspec.Struct, frozen=True, omit_defaults=True):
     until: int  # milliseconds since 1970, node's clock at the time it was made
     by: str
     resources: tuple[str, ...] = ()
+
+
+class Cause(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a target goes no further: in which phase (prepare, apply, readiness, verify …) and because of what."""
+
+    phase: str
+    resource: str = ""  # its key; "" when no single one is to blame
+    reason: str = ""
+    message: str = ""
+    hint: str = ""
+
+
+class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far a node is with its newest target. `phase` is one of PHASES; a reader takes any other as not ended."""
+
+    phase: str
+    held: int = 0  # generation of the target the machine is kept at; 0: none
+    last_good: int = 0  # generation; 0: none yet
+    cause: Cause | None = None
+    second: Cause | None = None  # why going back does not work either
+    bad: tuple[str, ...] = ()  # digests gone back from and not tried again, newest first
+    next: str = ""  # what happens next, or what a person can do
+
+
+class GateStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A gate that windows name: open or not, by which windows, until when (ms since 1970; 0: no end, or never)."""
+
+    gate: str
+    open: bool
+    windows: tuple[str, ...]
+    until: int = 0
+    message: str = ""
 
 
 class Status(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -113,6 +172,9 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     counts: dict[str, int] = {}
     holds: tuple[Hold, ...] = ()
     problems: tuple[str, ...] = ()  # refused targets, local damage: what a person should look at
+    progress: Progress | None = None  # None without a target, and from versions before there was this
+    instances: tuple[InstanceStatus, ...] = ()  # those that are evaluated at the site
+    gates: tuple[GateStatus, ...] = ()  # a gate not named here is always open
     kind: str = "status"
     v: int = 1
 
@@ -178,16 +240,19 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TargetReport(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The ladder: A1 received and verified, A2 accepted or rejected, A3 converged or degraded, A4 stable."""
+    """The ladder: A1 received and verified, A2 accepted or rejected, A3 converged, degraded or rolled back, A4 stable."""
 
     level: Literal["A1", "A2", "A3", "A4"]
     epoch: int
     generation: int
     digest: str
-    outcome: Literal["received", "accepted", "rejected", "converged", "degraded", "stable"]
+    outcome: Literal["received", "accepted", "rejected", "converged", "degraded", "rolled-back", "stable"]
     reason: str = ""
     message: str = ""
     observed_digest: str = ""
+    phase: str = ""  # in which it was rejected or gone back from
+    resource: str = ""  # the culprit's key
+    hint: str = ""  # what a person can do
 
 
 M = TypeVar("M", Hello, Status, Down, HubState)

@@ -7,7 +7,7 @@ columns are MessagePack in one zstd frame.
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from math import copysign
 from operator import sub
@@ -18,7 +18,7 @@ import msgspec
 from holdfast_protocol.errors import MisuseError, WireError
 from holdfast_protocol.wire.compression import compress
 
-MAX_ROWS: Final = 2_000  # of one group, readings or records
+MAX_ROWS: Final = 4_096  # of one group, readings or records
 MAX_RAW: Final = 1024 * 1024  # bytes of one group before compression
 MAX_BLOB: Final = 512 * 1024  # bytes of one group after it, half of what a batch may be
 MAX_NAME: Final = 256  # characters of device, metric, unit and quality
@@ -32,6 +32,7 @@ _BYTES: Final = -1  # instead of a number of decimals: the eight bytes of each v
 Kind = Literal["int", "float", "bool", "text"]
 Value = float | int | bool | str
 _KINDS: Final[dict[type, Kind]] = {int: "int", float: "float", bool: "bool", str: "text"}
+_TYPES: Final = {kind: type_ for type_, kind in _KINDS.items()}
 T = TypeVar("T")
 
 
@@ -107,6 +108,29 @@ def _encode(readings: Sequence[Reading]) -> list[Encoded]:
         return [Encoded(len(readings), len(raw), blob)]
     half = len(readings) // 2
     return _encode(readings[:half]) + _encode(readings[half:])
+
+
+def join(groups: Iterable[Sequence[Series]]) -> list[Encoded]:
+    """Return decoded groups as one, series by series; as several only when the limits ask for it."""
+    found: dict[_Key, tuple[list[int], list[Value]]] = {}
+    for series in groups:
+        for each in series:
+            times, values = found.setdefault(
+                (each.device, each.metric, each.unit, each.quality, _TYPES[each.kind]), ([], [])
+            )
+            times += each.times
+            values += each.values
+    raw = _ENCODER.encode(_Group(1, [_column(key, *points) for key, points in found.items()]))
+    count = sum(len(times) for times, _ in found.values())
+    if count <= MAX_ROWS and len(raw) <= MAX_RAW and len(blob := compress(raw)) <= MAX_BLOB:
+        return [Encoded(count, len(raw), blob)]
+    return encode(
+        [
+            Reading(key[0], key[1], time, value, key[2], key[3])
+            for key, points in found.items()
+            for time, value in zip(*points, strict=True)
+        ]
+    )
 
 
 _Key = tuple[str, str, str, str, type]

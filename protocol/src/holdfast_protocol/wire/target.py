@@ -11,6 +11,8 @@ import msgspec
 from holdfast_protocol.errors import WireError
 from holdfast_protocol.wire import digest as digests
 from holdfast_protocol.wire import envelope, strict, topics
+from holdfast_protocol.wire.drift import FEATURE as DRIFT
+from holdfast_protocol.wire.drift import Rule, check_rules
 from holdfast_protocol.wire.names import (
     Digest,
     FleetName,
@@ -18,11 +20,20 @@ from holdfast_protocol.wire.names import (
     SiteName,
     resource_key,
 )
+from holdfast_protocol.wire.program import FEATURE as PROGRAMS
+from holdfast_protocol.wire.program import Program, check_programs
+from holdfast_protocol.wire.windows import FEATURE as WINDOWS
+from holdfast_protocol.wire.windows import MAX_WINDOWS, carried, is_zone_name
 
 KIND: Final = envelope.payload_type("target")
 BEACON: Final = envelope.payload_type("beacon")
-FEATURES: Final[frozenset[str]] = frozenset({"resources/v1"})  # what this version can be required to understand
+HOLDS: Final = "holds/v1"  # `holds` are kept until they end
+POLICIES: Final = "policies/v1"  # `policies` are checked again before anything is applied
+FEATURES: Final[frozenset[str]] = frozenset(
+    {"resources/v1", PROGRAMS, POLICIES, WINDOWS, HOLDS, DRIFT}
+)  # what this version can be required to understand
 MAX_RESOURCES: Final = 5_000
+MAX_HOLDS: Final = 100
 MAX_KEY: Final = 512  # characters; a status names every resource by it
 
 
@@ -53,6 +64,17 @@ class Resource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         return spec
 
 
+class HubHold(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A hold made at the hub. [inv: every-hold-expires] `resources` empty means everything at the site."""
+
+    id: str
+    reason: str
+    until: int  # hub's clock, milliseconds since 1970
+    seconds: int  # how long it was made for: the most it can last at a site whose clock is wrong
+    by: str
+    resources: tuple[str, ...] = ()
+
+
 class Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a target means. Unknown fields are refused: a root agent must not half-understand."""
 
@@ -62,6 +84,10 @@ class Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     policies: tuple[dict[str, Any], ...] = ()
     budgets: dict[str, Any] = {}
     secrets: tuple[dict[str, Any], ...] = ()  # sealed to the node's key
+    programs: tuple[Program, ...] = ()  # what is evaluated at the site
+    holds: tuple[HubHold, ...] = ()
+    drift: tuple[Rule, ...] = ()  # whether what somebody changed is corrected
+    time_zone: str = ""  # IANA, of windows that name none; "": the node's own
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,6 +126,11 @@ class Beacon(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def resource(body: dict[str, Any], **origin: Any) -> Resource:
     """Return a rendered object as a resource of a target; `origin` fills id, instance, blueprint, revision, depends_on."""
     return Resource(key=resource_key(body), digest=digests.digest(body), body=body, **origin)
+
+
+def work_digest(content: Content) -> Digest:
+    """Return the digest of what there is to do: when it may be done, windows and holds, is left out."""
+    return digests.digest(msgspec.structs.replace(content, windows=(), holds=(), time_zone="", requires=()))
 
 
 def seal(target: Target, signers: list[envelope.Signer]) -> bytes:
@@ -166,6 +197,20 @@ def _check_content(target: Target) -> None:
         if each.key in seen:
             raise WireError(f"{each.key[:200]} occurs twice", reason="BadResource")
         seen.add(each.key)
+    check_programs(target.content.programs)
+    check_rules(target.content.drift)
+    _check_times(target.content)
+
+
+def _check_times(content: Content) -> None:
+    if len(content.windows) > MAX_WINDOWS or len(content.holds) > MAX_HOLDS:
+        raise WireError(f"more than {MAX_WINDOWS} windows or {MAX_HOLDS} holds", reason="TooLarge")
+    if content.time_zone and not is_zone_name(content.time_zone):
+        raise WireError(f"{content.time_zone[:60]!r} names no time zone", reason="BadWindow")
+    for entry in content.windows:
+        carried(entry)
+    if any(not hold.id or hold.seconds <= 0 for hold in content.holds):
+        raise WireError("a hold needs an id, and an end", reason="BadHold")
 
 
 def _problem(body: dict[str, Any]) -> str:

@@ -149,9 +149,9 @@ def test_all_collections_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -
 
 def test_bodies_that_grow_by_naming_each_other_are_stopped() -> None:
     values = ", ".join(f'k{n}: "${{a{{}}}}"' for n in range(20))
-    body = "{apiVersion: v1, kind: ConfigMap, metadata: {name: aN}, data: {VALUES}}"
+    body = "{apiVersion: v1, kind: Settings, metadata: {name: aN}, data: {VALUES}}"
     first = (
-        '- id: a0\n  template: {apiVersion: v1, kind: ConfigMap, metadata: {name: a0}, data: {x: "'
+        '- id: a0\n  template: {apiVersion: v1, kind: Settings, metadata: {name: a0}, data: {x: "'
         + "y" * 2000
         + '"}}\n'
     )
@@ -171,8 +171,37 @@ def test_a_reference_is_read_and_never_made() -> None:
     found = evaluated(definition, {"ext": [{"metadata": {"name": "p"}}, {"metadata": {"name": "q"}}]})
     assert (found.outcomes[1].desired or ())[0]["data"]["x"] == "p,q"
     assert states(definition, {"ext": []}) == {"ext": "ready", "b": "ready"}
-    problems = problems_of(render, definition, an_instance(definition, SPEC))
-    assert [each.path for each in problems] == ["spec.resources[0].externalRef"]
+    assert render(definition, an_instance(definition, SPEC)) == []
+    assert list(definition.late) == ["ext", "b"]
+
+
+def test_what_a_site_decides_is_left_out_of_rendering_with_all_that_comes_after_it() -> None:
+    text = config("a") + config("b", value="${string(a.status.n)}") + config("c", value="${b.data.x}") + config("d")
+    definition = a_definition(text, SCHEMA)
+    assert list(definition.late) == ["b", "c"]
+    assert [each.id for each in render(definition, an_instance(definition, SPEC))] == ["a", "d"]
+
+
+def test_what_the_schema_alone_decides_is_decided_at_the_hub_also_of_what_a_site_decides() -> None:
+    value = "'${string(a.status.n)}'"
+    text = config("a") + config("b", value=value[1:-1], includeWhen="['${!schema.spec.on}', '${a.status.n > 1}']")
+    definition = a_definition(text + config("c", value="${b.data.x}"), SCHEMA)
+    off = evaluation.desired(definition, an_instance(definition, SPEC).as_schema(), definition.late)
+    assert {each.id: each.state for each in off} == {"a": "ready", "b": "skipped", "c": "skipped"}
+    on = an_instance(definition, SPEC.replace("name: app", "name: app, on: false")).as_schema()
+    states = {each.id: each.state for each in evaluation.desired(definition, on, definition.late)}
+    assert states == {"a": "ready", "b": "pending", "c": "pending"}
+    guessed = config("b", includeWhen="['${a.?status.?n.orValue(0) > 1}']")
+    definition = a_definition(config("a") + guessed, SCHEMA)
+    late = evaluation.desired(definition, an_instance(definition, SPEC).as_schema(), definition.late)
+    assert late[1].state == "pending", "what a default says at the hub is no decision"
+
+
+def test_a_value_that_is_missing_for_a_late_resource_is_found_at_the_hub() -> None:
+    text = config("a") + config("b", value="${string(a.status.n) + schema.spec.opt}", name="${schema.spec.opt}")
+    definition = a_definition(text, SCHEMA)
+    (problem,) = problems_of(render, definition, an_instance(definition, SPEC))
+    assert "needs it at metadata.name" in problem.message
 
 
 def test_omit_takes_away_what_it_stands_at() -> None:

@@ -111,8 +111,8 @@ def test_a_reference_stands_alone() -> None:
     assert any(
         "forEach cannot stand" in each for _, each in reasons(text + "  forEach: [{z: '${schema.spec.zones}'}]\n")
     )
-    (problem,) = a_definition(text, SCHEMA).observing()
-    assert (problem.path, problem.resource) == ("spec.resources[0].externalRef", "Blueprint/app")
+    (node,) = a_definition(text, SCHEMA).nodes
+    assert [path for path, _ in node.observing()] == [("externalRef",)]
 
 
 @pytest.mark.parametrize(
@@ -127,15 +127,16 @@ def test_a_reference_stands_alone() -> None:
 )
 def test_what_only_a_site_knows_is_named_with_its_expression(value: str) -> None:
     definition = a_definition(entry("b", id="b") + entry(value=value, id="a"), SCHEMA)
-    (problem,) = definition.observing()
-    assert problem.path == "spec.resources[1].template.data.x"
-    assert "reads the status of b, which only a site knows" in problem.message
-    assert value in problem.message
+    (((path, why),),) = [list(node.observing()) for node in definition.nodes if node.id == "a"]
+    assert path == ("template", "data", "x")
+    assert "reads the status of b, which only a site knows" in why
+    assert value in why
+    assert definition.late == {"a": why}
 
 
 def test_a_field_called_status_that_an_instance_gives_needs_no_site() -> None:
     text = entry("b", id="b") + entry(value="${schema.spec.free.status + b.metadata.name}")
-    assert a_definition(text, SCHEMA).observing() == ()
+    assert a_definition(text, SCHEMA).late == {}
 
 
 @pytest.mark.parametrize(
@@ -193,12 +194,14 @@ def test_two_entries_cannot_make_one_condition() -> None:
     assert (path, message) == ("spec.schema.status.conditions[1]", "condition 'Up' is made by another entry too")
 
 
-def test_a_definition_with_a_status_says_what_sites_do_not_do_yet() -> None:
-    text = blueprint_text(entry(readyWhen="['${a.data.x == \"\"}']"), SCHEMA)
-    text = text.replace("  resources:", "    status: {x: '${a.data.x}'}\n  resources:")
-    (document,) = read_documents(text, "app.yaml")
-    warnings = check_blueprint(document).warnings
-    assert [each.path for each in warnings] == ["spec.resources[0].readyWhen", "spec.schema.status"]
+def test_readiness_and_status_are_what_sites_watch() -> None:
+    text = blueprint_text(entry(), SCHEMA)
+    ready = blueprint_text(entry(readyWhen="['${a.data.x == \"\"}']"), SCHEMA)
+    status = text.replace("  resources:", "    status: {x: '${a.data.x}'}\n  resources:")
+    for given, watched in ((text, False), (ready, True), (status, True)):
+        (document,) = read_documents(given, "app.yaml")
+        checked = check_blueprint(document)
+        assert (checked.value.is_watched, checked.warnings) == (watched, ())
 
 
 KRO: dict[str, Any] = {"apiVersion": "kro.run/v1alpha1", "kind": "ResourceGraphDefinition"}

@@ -1,0 +1,38 @@
+"""A SystemdService's spec, checked, and the files it is."""
+
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+
+from holdfast_protocol.kinds import unit_names, units
+from holdfast_protocol.kinds.shapes import shaped
+from holdfast_protocol.kinds.units import Running, Wanted
+
+
+class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """The spec as written."""
+
+    unit: str  # the whole unit file
+    name: str = ""  # "": metadata.name
+    enabled: bool = True  # started at boot, as its [Install] section says
+    running: Running = True  # up now; onDemand: what triggers it starts it, and nobody stops it
+    drop_ins: dict[str, str] = {}  # more files by name, for the folder NAME.d
+    take_over: bool = False  # of a unit of this name that was there before us
+
+
+def wanted(spec: dict[str, Any], name: str, denied: Collection[str] = ()) -> Wanted:
+    """Return what the spec of the resource `name` wants; `denied` are units it must not touch, beside the machine's own.
+
+    Raises WireError: InvalidSpec, BadName, BadUnit, TooLarge, EssentialUnit."""
+    given = shaped(spec, Spec)
+    return units.assembled(
+        unit_names.unit_name(given.name or name, denied),
+        given.unit,
+        given.drop_ins,
+        units.SERVICE,
+        denied,
+        enabled=given.enabled,
+        running=given.running,
+        take_over=given.take_over,
+    )
