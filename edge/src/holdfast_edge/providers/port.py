@@ -6,7 +6,7 @@ machine changes), UnsupportedError (never here).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -62,3 +62,23 @@ class Provider(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Finder(Protocol):
+    """What a provider may do besides: look for objects of its kinds that no target made, for an externalRef."""
+
+    async def find(self, kind: str, name: str, namespace: str) -> Sequence[dict[str, Any]]:
+        """Return the object of that name, or with "" all of the kind, each with apiVersion, kind, metadata.name (and what
+        it has of labels) and status; empty when there is none. Raises when nobody can tell."""
+        ...
+
+
+@runtime_checkable
+class Logbook(Protocol):
+    """What a provider may do besides: show what a resource of its kinds wrote last."""
+
+    async def logs(self, key: ResourceKey, body: dict[str, Any], lines: int) -> str:
+        """Return the last lines, at most so many, of what `apply` made from `body`; "" when it wrote nothing. Raises when
+        nobody can tell."""
+        ...

@@ -3,21 +3,39 @@
 What a provider needs is imported only when the settings ask for it: a site without containers pays nothing for them.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Final, Literal
 
-from holdfast_edge.providers.port import Provider
+from holdfast_edge.core import own as own_
+from holdfast_edge.core.own import Own
+from holdfast_edge.providers.kubernetes.access import Access
+from holdfast_edge.providers.port import Provider, Scope
 from holdfast_edge.providers.unsupported import UnsupportedProvider
 from holdfast_protocol.errors import UnsupportedError
 from holdfast_protocol.kinds.firewall import Way
+from holdfast_protocol.kinds.pods.reading import KINDS as WORKLOADS
 from holdfast_protocol.wire.names import ResourceKey, SiteName
+from holdfast_protocol.wire.target import Resource
 
-OWN_UNITS: Final = ("holdfast-edge.service",)
+NOTHING: Final = Own()
+UNITS: Final = (
+    "SystemdService",
+    "SystemdTimer",
+    "SystemdSocket",
+    "SystemdMount",
+    "SystemdDropIn",
+    "SystemdUnit",
+)
 
 
 class Registry:
-    def __init__(self, providers: Sequence[Provider]) -> None:
+    """`own`: what no resource may take or change, whatever its kind."""
+
+    def __init__(self, providers: Sequence[Provider], own: Own = NOTHING) -> None:
+        self._own = own
         self._by_kind = {kind: provider for provider in providers for kind in provider.kinds}
         self._unknown: dict[str, Provider] = {}
         self.providers = tuple(providers)
@@ -31,6 +49,12 @@ class Registry:
             known = self._unknown[kind] = UnsupportedProvider((kind,), why, reason="UnknownKind")
         return known
 
+    def check(self, resource: Resource, scope: Scope) -> None:
+        """Raise PermanentError or UnsupportedError for what could never be applied here: first what would harm the agent,
+        then what its provider says. [inv: agent-is-never-its-own-casualty]"""
+        own_.refuse(self._own, resource)
+        self.provider(resource.key).check(resource, scope)
+
 
 def equip(
     *,
@@ -40,15 +64,25 @@ def equip(
     privileged: bool,
     systemd: Literal["", "system", "user"],
     kernel: bool,
+    network: bool,
+    machine: bool,
     hub: Way,
     site: SiteName,
     state: Path,
     denied: Sequence[Path],
     environ: Mapping[str, str],
+    account: str = "",
+    packages: bool = False,
+    accounts: bool = False,
+    security: bool = False,
+    kubernetes: Access | None = None,
+    mirrors: Mapping[str, str] | None = None,
+    pulls: int = 4,
 ) -> Registry:
-    """Return the providers the settings allow.
+    """Return the providers the settings allow. `mirrors`: image registry -> host:port asked in its stead; `pulls`: at once.
 
-    `state` is the agent's own folder and `denied` its other files: no resource may touch them. `hub`: what no firewall closes.
+    `state` is the agent's own folder and `denied` its other files and its program: no resource may touch them. `account`:
+    whose they are. `hub`: what no firewall closes.
     [inv: agent-is-never-its-own-casualty]
     """
     from holdfast_edge.providers.container.configuration import ConfigurationProvider
@@ -56,12 +90,24 @@ def equip(
     return Registry(
         [
             *_files(file_roots, denied, state),
-            _services(systemd, state, environ),
+            *_units(systemd, state, denied, environ),
             ConfigurationProvider(state),
-            _containers(engine, site, state, host_paths, privileged),
+            *_containers(engine, site, state, host_paths, privileged, mirrors or {}, pulls),
             *_kernel(kernel, hub, state),
-        ]
+            _network(network, hub, state),
+            *_machine(machine, state),
+            *_security(security, state),
+            *_people(accounts, state),
+            _packages(packages, state),
+            _kubernetes(kubernetes, state),
+        ],
+        Own(_forms([*denied, state]), account),
     )
+
+
+def _forms(paths: Sequence[Path]) -> tuple[str, ...]:
+    """Return paths as they are written and as they really lie."""
+    return tuple(dict.fromkeys(form for path in paths for form in (os.path.abspath(path), os.path.realpath(path))))
 
 
 def _files(roots: Sequence[str], denied: Sequence[Path], state: Path) -> list[Provider]:
@@ -95,25 +141,119 @@ def _kernel(allowed: bool, hub: Way, state: Path) -> list[Provider]:
     ]
 
 
-def _services(which: Literal["", "system", "user"], state: Path, environ: Mapping[str, str]) -> Provider:
+def _security(allowed: bool, state: Path) -> list[Provider]:
+    """What only asserts needs no leave: `allowed` is whether these may enforce as well."""
+    from holdfast_edge.providers.compliance.provider import ComplianceProvider
+    from holdfast_edge.providers.confinement.provider import MandatoryAccessControlProvider
+    from holdfast_edge.providers.sshd.provider import SSHPolicyProvider
+
+    return [
+        ComplianceProvider(),
+        MandatoryAccessControlProvider(allowed=allowed, state=state / "confinement"),
+        SSHPolicyProvider(allowed=allowed, state=state / "sshd"),
+    ]
+
+
+def _people(allowed: bool, state: Path) -> list[Provider]:
+    if not allowed:
+        kinds = ("User", "Group", "SSHKey")
+        hint = "say accounts = true in [providers] of edge.toml"
+        return [UnsupportedProvider(kinds, "accounts are not open to changes here", reason="AccountsClosed", hint=hint)]
+    from holdfast_edge.providers.people.keys import SSHKeyProvider
+    from holdfast_edge.providers.people.provider import PeopleProvider
+
+    return [PeopleProvider(state=state / "people"), SSHKeyProvider(state=state / "keys")]
+
+
+def _packages(allowed: bool, state: Path) -> Provider:
+    if not allowed:
+        hint = "say packages = true in [providers] of edge.toml"
+        why = "packages are not open to changes here"
+        return UnsupportedProvider(("Package",), why, reason="PackagesClosed", hint=hint)
+    from holdfast_edge.providers.packages.provider import PackageProvider
+
+    return PackageProvider(state=state / "packages")
+
+
+def _network(allowed: bool, hub: Way, state: Path) -> Provider:
+    if not allowed:
+        hint = "say network = true in [providers] of edge.toml"
+        why = "the network is not open to changes here"
+        return UnsupportedProvider(("NetworkInterface",), why, reason="NetworkClosed", hint=hint)
+    from holdfast_edge.providers.network.provider import NetworkInterfaceProvider
+
+    return NetworkInterfaceProvider(hub, state=state / "network")
+
+
+def _machine(allowed: bool, state: Path) -> list[Provider]:
+    if not allowed:
+        hint = "say machine = true in [providers] of edge.toml"
+        why = "the machine's name and clock are not open to changes here"
+        return [UnsupportedProvider(("Hostname", "Time"), why, reason="MachineClosed", hint=hint)]
+    from holdfast_edge.providers.hostname.provider import HostnameProvider
+    from holdfast_edge.providers.systemd.clock import TimeProvider
+    from holdfast_edge.providers.systemd.dbus import DbusSystemd
+    from holdfast_edge.providers.systemd.home import SYSTEM_BUS
+
+    return [HostnameProvider(state=state / "hostname"), TimeProvider(DbusSystemd(SYSTEM_BUS), state=state / "time")]
+
+
+def _kubernetes(access: Access | None, state: Path) -> Provider:
+    if access is None:
+        hint = "name its server in [providers.kubernetes] of edge.toml"
+        return UnsupportedProvider(("Kubernetes",), "no API server is used here", reason="NoApiServer", hint=hint)
+    from holdfast_edge.providers.kubernetes.provider import KubernetesProvider
+
+    return KubernetesProvider(access, state=state / "kubernetes")
+
+
+def _units(
+    which: Literal["", "system", "user"], state: Path, denied: Sequence[Path], environ: Mapping[str, str]
+) -> list[Provider]:
     from holdfast_edge.providers.systemd.home import find_home
 
     try:
         home = find_home(which, environ)
     except UnsupportedError as error:
-        return UnsupportedProvider(("SystemdService",), error.message, reason=error.reason, hint=error.hint)
+        return [UnsupportedProvider(UNITS, error.message, reason=error.reason, hint=error.hint)]
     from holdfast_edge.providers.systemd.dbus import DbusSystemd
-    from holdfast_edge.providers.systemd.provider import SystemdServiceProvider
+    from holdfast_edge.providers.systemd.drop_ins import DropInProvider
+    from holdfast_edge.providers.systemd.foreign import ForeignUnitProvider
+    from holdfast_edge.providers.systemd.provider import UnitProvider
 
-    return SystemdServiceProvider(DbusSystemd(home.address), home, state=state / "services", denied=OWN_UNITS)
+    return [
+        UnitProvider(
+            DbusSystemd(home.address), home, state=state / "services", denied=own_.UNITS, kept=(*denied, state)
+        ),
+        DropInProvider(DbusSystemd(home.address), home, state=state / "drop-ins", denied=own_.UNITS),
+        ForeignUnitProvider(DbusSystemd(home.address), home, state=state / "units", denied=own_.UNITS),
+    ]
 
 
-def _containers(engine: str, site: SiteName, state: Path, host_paths: Sequence[str], privileged: bool) -> Provider:
+def _containers(
+    engine: str,
+    site: SiteName,
+    state: Path,
+    host_paths: Sequence[str],
+    privileged: bool,
+    mirrors: Mapping[str, str],
+    pulls: int,
+) -> list[Provider]:
     if not engine:
         hint = "name its socket in providers.engine of edge.toml"
-        kinds = ("Deployment", "Pod")
-        return UnsupportedProvider(kinds, "no container engine is used here", reason="NoEngine", hint=hint)
+        kinds = (*WORKLOADS, "Job", "CronJob", "Service", "PersistentVolumeClaim")
+        return [UnsupportedProvider(kinds, "no container engine is used here", reason="NoEngine", hint=hint)]
+    from holdfast_edge.providers.container.claim_provider import ClaimProvider
+    from holdfast_edge.providers.container.job_provider import JobProvider
     from holdfast_edge.providers.container.provider import ContainerProvider
+    from holdfast_edge.providers.container.service_provider import ServiceProvider
+    from holdfast_protocol.kinds.pods.admission import Rules
 
-    allowed = [Path(path) for path in host_paths]
-    return ContainerProvider(engine, site, state, allowed_host_paths=allowed, allow_privileged=privileged)
+    turns = BoundedSemaphore(pulls)
+    rules = Rules(host_paths=tuple(host_paths), privileged=privileged, state=str(state))
+    return [
+        ContainerProvider(engine, site, state, rules=rules, mirrors=mirrors, turns=turns),
+        JobProvider(engine, site, state, rules=rules, mirrors=mirrors, turns=turns),
+        ServiceProvider(engine, site),
+        ClaimProvider(engine, site, state),
+    ]

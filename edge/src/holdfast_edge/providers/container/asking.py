@@ -8,10 +8,10 @@ import anyio.abc
 import msgspec
 from anyio.streams.tls import TLSStream
 
-from holdfast_edge.providers.container.admission import port_number
 from holdfast_edge.providers.container.engine import Engine
-from holdfast_edge.providers.container.podspec import Container, HttpGetAction, Probe
 from holdfast_protocol.errors import ProviderError
+from holdfast_protocol.kinds.pods.admission import port_number
+from holdfast_protocol.kinds.pods.podspec import Container, HttpGetAction, Probe
 
 MAX_STATUS_LINE: Final = 1_024  # bytes of an answer read at most
 FIRST_POLL_S: Final = 0.02

@@ -2,40 +2,39 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from threading import Semaphore
+from typing import Any
 
 import anyio
 import anyio.to_thread
 
 from holdfast_edge.providers.container import volumes
-from holdfast_edge.providers.container.admission import Rules
 from holdfast_edge.providers.container.engine import Engine, Sight
 from holdfast_edge.providers.container.found import Found
-from holdfast_edge.providers.container.images import Images
+from holdfast_edge.providers.container.images import WAIT_S, Images
 from holdfast_edge.providers.container.planner import Planned
-from holdfast_edge.providers.container.podspec import RestartPolicy
-from holdfast_edge.providers.container.specification import ContainerPlan, PodPlan
 from holdfast_edge.providers.container.steps import Step, should_run
 from holdfast_protocol.errors import PermanentError, ProviderError
+from holdfast_protocol.kinds.pods.admission import Rules
+from holdfast_protocol.kinds.pods.podspec import RestartPolicy
+from holdfast_protocol.kinds.pods.pull_secrets import Login
+from holdfast_protocol.kinds.pods.specification import SITE, ContainerPlan, PodPlan
+from holdfast_protocol.wire.names import SiteName
 
 
 class Builder:
-    def __init__(self, engine: Engine, rules: Rules) -> None:
+    def __init__(self, engine: Engine, rules: Rules, site: SiteName, turns: Semaphore | None = None) -> None:
         self._engine = engine
         self._rules = rules
-        self._images = Images(engine)
+        self._site = site
+        self.images = Images(engine, turns)
 
     async def carry_out(self, plan: Sequence[Step], planned: Planned, sight: Sight) -> None:
         """Do a plan's steps: nothing is taken away before what is to stand in its place can be made."""
         pods = {pod.replica: pod for pod in planned.pods}
         found = {each.id: each for each in sight.containers}
         made = [step for step in plan if step.action in ("replace", "build")]
-        checked: set[str] = set()
-        for step in made:
-            for container in (*pods[step.replica].init, *pods[step.replica].containers):
-                if container.container not in checked:
-                    await self._check(container)
-                    checked.add(container.container)
-            await anyio.to_thread.run_sync(volumes.check_host_paths, pods[step.replica], self._rules)
+        names = await self.check([pods[step.replica] for step in made], planned.logins)
         gone = {each for step in plan if step.action in ("remove", "replace") for each in step.ids}
         await self.remove([found[each] for each in gone])
         for step in plan:
@@ -47,7 +46,7 @@ class Builder:
                 for each in sight.containers
                 if each.replica == str(step.replica) and each.id not in gone
             }
-            await self._build(pods[step.replica], standing, planned.workload.pod.restart_policy)
+            await self.build(pods[step.replica], standing, planned.workload.pod.restart_policy, names)
         for step in plan:
             for each in step.ids:
                 if step.action == "unpause":
@@ -71,8 +70,21 @@ class Builder:
         if errors:
             raise errors[0]
 
-    async def _check(self, container: ContainerPlan) -> None:
-        await self._images.ensure(container)
+    async def check(
+        self, pods: Sequence[PodPlan], logins: Mapping[str, Login], wait_s: float | None = WAIT_S
+    ) -> dict[str, str]:
+        """See that all that Pods need is here, fetching images, and return the engine's names of these. Nothing that
+        runs is touched. Raises ProviderError."""
+        names: dict[str, str] = {}
+        for pod in pods:
+            for container in (*pod.init, *pod.containers):
+                if container.image not in names:
+                    names[container.image] = await self.images.ensure(container, logins, wait_s)
+                await self._check_limits(container)
+            await anyio.to_thread.run_sync(volumes.check_host_paths, pod, self._rules)
+        return names
+
+    async def _check_limits(self, container: ContainerPlan) -> None:
         if container.host.keys() & {"Memory", "NanoCpus"}:
             lacking = await self._engine.lacks(container.host)
             if lacking:
@@ -82,25 +94,39 @@ class Builder:
                     hint="enable the kernel's memory and cpu control groups, or leave the limit out",
                 )
 
-    async def _build(self, pod: PodPlan, standing: Mapping[str, Found], policy: RestartPolicy) -> None:
+    async def build(
+        self, pod: PodPlan, standing: Mapping[str, Found], policy: RestartPolicy, names: Mapping[str, str]
+    ) -> None:
         """Make and start what a Pod lacks: its next initContainer, or its containers once those have ended well."""
         await anyio.to_thread.run_sync(partial(volumes.make, pod))
         if not any(each.container in standing for each in pod.containers):
             for each in pod.init:
                 there = standing.get(each.container)
                 if there is None or there.state != "exited" or there.exit_code != 0:
-                    await self._engine.start(there.id if there else await self._engine.create(each.name, each.config))
+                    number = there.id if there else await self._create(pod, each, "", names)
+                    await self._engine.start(number)
                     return
         first = ""
         for each in pod.containers:
             there = standing.get(each.container)
-            number = there.id if there else await self._engine.create(each.name, _joined(each, first))
+            number = there.id if there else await self._create(pod, each, first, names)
             first = first or number
             if there is None or should_run(policy, there):
                 await self._engine.start(number)
 
+    async def _create(self, pod: PodPlan, each: ContainerPlan, first: str, names: Mapping[str, str]) -> str:
+        config: dict[str, Any] = each.config | {"Image": names.get(each.image, each.image)}
+        if each.joins:
+            config["HostConfig"] = each.host | {"NetworkMode": f"container:{first}"}
+        elif pod.networked:
+            network = network_name(self._site)
+            await self._engine.ensure_network(network, {SITE: self._site})
+            config["HostConfig"] = each.host | {"NetworkMode": network}
+            aliases = list(pod.aliases) if each.container == pod.containers[0].container else []
+            config["NetworkingConfig"] = {"EndpointsConfig": {network: {"Aliases": aliases}}}
+        return await self._engine.create(each.name, config)
 
-def _joined(container: ContainerPlan, first: str) -> dict[str, object]:
-    if not container.joins:
-        return container.config
-    return container.config | {"HostConfig": container.host | {"NetworkMode": f"container:{first}"}}
+
+def network_name(site: SiteName) -> str:
+    """Return the name of the network in which a site's Pods find one another by the names of Services."""
+    return f"holdfast-{site}"

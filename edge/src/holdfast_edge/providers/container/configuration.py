@@ -13,11 +13,11 @@ from typing import Any, Final
 import anyio.to_thread
 
 from holdfast_edge.providers.container import volumes
-from holdfast_edge.providers.container.contents import contents
-from holdfast_edge.providers.container.translation import File
 from holdfast_edge.providers.disk.failures import provider_error
 from holdfast_edge.providers.port import Observed, Scope, Wake
 from holdfast_protocol.errors import PermanentError, ProviderError
+from holdfast_protocol.kinds.pods.contents import contents
+from holdfast_protocol.kinds.pods.translation import File
 from holdfast_protocol.wire.names import ResourceKey, is_name
 from holdfast_protocol.wire.target import Resource
 
@@ -87,6 +87,7 @@ class ConfigurationProvider:
             folder.is_dir(),
             tuple(f"file {name} is not as wanted" for name in differences),
             detail={"folder": str(folder)},
+            status={"folder": str(folder), "keys": sorted(contents(resource.body))},
         )
 
     def _write(self, resource: Resource) -> None:

@@ -7,7 +7,16 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from holdfast_edge.providers.container.specification import CONTAINER, DIGEST, REPLICA, RESOURCE
+from holdfast_protocol.kinds.pods.specification import (
+    CONTAINER,
+    DIGEST,
+    INDEX,
+    INITIAL,
+    REPLICA,
+    RESOURCE,
+    RUN,
+    SIBLINGS,
+)
 
 State = Literal["created", "running", "paused", "restarting", "exited", "dead"]
 _STATES: Final[Mapping[str, State]] = {
@@ -45,6 +54,15 @@ class Found(msgspec.Struct, frozen=True):
     address: str = ""  # in the engine's own network
     bindings: Mapping[str, int] = {}  # 80/tcp -> the host's port
     network: str = ""  # mode
+    networks: Mapping[str, frozenset[str]] = {}  # the names it answers to, by network
+    labels: Mapping[str, str] = {}
+    mounts: tuple[str, ...] = ()  # the machine's folders it sees
+    finished_at: float = 0.0  # seconds since 1970 by the engine's clock, 0: not yet
+    run: str = ""
+    index: int = 0
+    initial: bool = False  # an initContainer
+    siblings: int = 1  # containers of its Pod that are not, itself included
+    retries: int = 0  # by the engine, after which it gives up
 
 
 def found(inspected: Mapping[str, Any]) -> Found:
@@ -54,7 +72,7 @@ def found(inspected: Mapping[str, Any]) -> Found:
     host = inspected.get("HostConfig") or {}
     labels = config.get("Labels") or {}
     network = inspected.get("NetworkSettings") or {}
-    networks = (network.get("Networks") or {}).values()
+    networks = network.get("Networks") or {}
     return Found(
         id=str(inspected["Id"]),
         name=str(inspected.get("Name", "")).lstrip("/"),
@@ -73,13 +91,22 @@ def found(inspected: Mapping[str, Any]) -> Found:
         memory=int(host.get("Memory") or 0),
         nano_cpus=int(host.get("NanoCpus") or 0),
         grace_s=int(config["StopTimeout"] if config.get("StopTimeout") is not None else 10),
-        address=next((str(each["IPAddress"]) for each in networks if each and each.get("IPAddress")), ""),
+        address=next((str(each["IPAddress"]) for each in networks.values() if each and each.get("IPAddress")), ""),
         bindings={
             port: int(entries[0]["HostPort"])
             for port, entries in (network.get("Ports") or {}).items()
             if entries and str(entries[0].get("HostPort", "")).isdigit()
         },
         network=str(host.get("NetworkMode") or ""),
+        networks={str(name): frozenset((each or {}).get("Aliases") or ()) for name, each in networks.items()},
+        labels={str(name): str(value) for name, value in labels.items()},
+        mounts=tuple(str(each.get("Source", "")) for each in inspected.get("Mounts") or ()),
+        finished_at=_seconds(state.get("FinishedAt")),
+        run=str(labels.get(RUN, "")),
+        initial=INITIAL in labels,
+        siblings=int(labels[SIBLINGS]) if str(labels.get(SIBLINGS, "")).isdigit() else 1,
+        retries=int((host.get("RestartPolicy") or {}).get("MaximumRetryCount") or 0),
+        index=int(labels[INDEX]) if str(labels.get(INDEX, "")).isdigit() else 0,
     )
 
 

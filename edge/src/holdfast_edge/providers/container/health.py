@@ -7,9 +7,9 @@ import msgspec
 
 from holdfast_edge.core.observed import Readiness
 from holdfast_edge.providers.container.found import Found
-from holdfast_edge.providers.container.podspec import RestartPolicy
 from holdfast_edge.providers.container.probes import Verdict
-from holdfast_edge.providers.container.specification import PodPlan
+from holdfast_protocol.kinds.pods.podspec import RestartPolicy
+from holdfast_protocol.kinds.pods.specification import PodPlan
 
 UNSETTLED_S: Final = 10.0  # a container the engine restarted counts as failing until it ran this long
 MAX_LISTED: Final = 32  # containers in a status

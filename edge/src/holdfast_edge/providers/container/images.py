@@ -1,31 +1,40 @@
 """Images: there, or fetched in the background, so that a slow link holds up one container and nothing else."""
 
 import threading
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 import anyio.to_thread
 
 from holdfast_edge.providers.container.engine import Engine, Image
-from holdfast_edge.providers.container.specification import ContainerPlan
 from holdfast_protocol.errors import PermanentError, ProviderError, TransientError
+from holdfast_protocol.kinds.pods.pull_secrets import Login
+from holdfast_protocol.kinds.pods.specification import ContainerPlan
 
+NOBODY: Final[Mapping[str, Login]] = MappingProxyType({})
+MANY: Final = 64
 WAIT_S: Final = 15.0  # for a pull, before others have their turn
 
 
 class _Pull:
     """One fetch in a thread of its own, which dies with the process: the engine keeps the layers that came."""
 
-    def __init__(self, engine: Engine, reference: str) -> None:
+    def __init__(self, engine: Engine, reference: str, logins: Mapping[str, Login], turns: threading.Semaphore) -> None:
         self.done = threading.Event()
         self.error: ProviderError | None = None
-        self.progress = ""
+        self.progress = "waits for others to be fetched"
         self._engine = engine
         self._reference = reference
+        self._logins = logins
+        self._turns = turns
         threading.Thread(target=self._run, name=f"pull {reference[:40]}", daemon=True).start()
 
     def _run(self) -> None:
         try:
-            self._engine.pull(self._reference, self._said)
+            with self._turns:
+                self.progress = ""
+                self._engine.pull(self._reference, self._logins, self._said)
         except ProviderError as error:
             self.error = error
         finally:
@@ -36,32 +45,42 @@ class _Pull:
 
 
 class Images:
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, turns: threading.Semaphore | None = None) -> None:
+        """Who fetches waits for one of `turns`, which others may share; without, for nobody."""
         self._engine = engine
+        self._turns = turns or threading.Semaphore(MANY)
         self._pulls: dict[str, _Pull] = {}
 
-    async def ensure(self, plan: ContainerPlan) -> None:
-        """Return when a container's image is here as its pull policy wants it.
+    async def ensure(
+        self, plan: ContainerPlan, logins: Mapping[str, Login] = NOBODY, wait_s: float | None = WAIT_S
+    ) -> str:
+        """Return the name of a container's image at the engine, when it is here as its pull policy wants it.
 
+        `wait_s`: for a pull, None for as long as one that goes on takes.
         Always means: newer if a registry answers. A site cut off runs what it has. Raises TransientError (ImageAbsent,
         ImagePulling), PermanentError (RunsAsRoot) for an image whose own user is root where that is not wanted.
         """
         image = await self._engine.image(plan.image)
         if plan.pull == "Always" or (image is None and plan.pull == "IfNotPresent"):
-            error = await self._pulled(plan.image)
+            error = await self._pulled(plan.image, logins, wait_s)
             image = await self._engine.image(plan.image)
             if image is None:
                 raise _absent(plan, error.message if error else "it was pulled and is gone")
         elif image is None:
             raise _absent(plan, "its pull policy is Never")
         _check_user(plan, image)
+        return image.name
 
-    async def _pulled(self, reference: str) -> ProviderError | None:
+    def progress(self, references: Iterable[str]) -> dict[str, str]:
+        """Return what is being pulled of these images, and how far it is."""
+        return {each: self._pulls[each].progress for each in references if each in self._pulls}
+
+    async def _pulled(self, reference: str, logins: Mapping[str, Login], wait_s: float | None) -> ProviderError | None:
         """Return what went wrong, None for a pull that ended well."""
         pull = self._pulls.get(reference)
         if pull is None:
-            pull = self._pulls[reference] = _Pull(self._engine, reference)
-        if not await anyio.to_thread.run_sync(pull.done.wait, WAIT_S, abandon_on_cancel=True):
+            pull = self._pulls[reference] = _Pull(self._engine, reference, logins, self._turns)
+        if not await anyio.to_thread.run_sync(pull.done.wait, wait_s, abandon_on_cancel=True):
             raise TransientError(
                 f"image {reference} is being pulled: {pull.progress or 'no answer yet'}",
                 reason="ImagePulling",

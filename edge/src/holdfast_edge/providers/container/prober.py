@@ -8,9 +8,9 @@ import anyio.abc
 
 from holdfast_edge.providers.container.asking import Asker, Subject
 from holdfast_edge.providers.container.engine import Engine
-from holdfast_edge.providers.container.podspec import Probe
 from holdfast_edge.providers.container.probes import ProbeKind, Probes, Restarts, Run, Verdict
 from holdfast_edge.providers.port import Wake
+from holdfast_protocol.kinds.pods.podspec import Probe
 from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.wire.names import ResourceKey
 

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from holdfast_edge.providers.container.podspec import Container, Probe
+from holdfast_protocol.kinds.pods.podspec import Container, Probe
 
 ProbeKind = Literal["startup", "liveness", "readiness"]
 FIRST_BACKOFF_S: Final = 10.0

@@ -1,40 +1,41 @@
-"""Deployments and Pods on a container engine.
+"""Deployments, StatefulSets, DaemonSets and Pods on a container engine.
 
-A Deployment is so many equal Pods; a Pod is containers that share the first one's network (there is no pause image to
+The first three are so many Pods; a Pod is containers that share the first one's network (there is no pause image to
 fetch at a site without a registry). When the first is started again, the others are restarted into its new network.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Semaphore
 from typing import Any, Final
 
 import anyio
 import anyio.to_thread
 
-from holdfast_edge.providers.container import health, steps, volumes
-from holdfast_edge.providers.container.admission import Rules
+from holdfast_edge.providers.container import health, logbook, status, steps, volumes
 from holdfast_edge.providers.container.asking import Subject
-from holdfast_edge.providers.container.builder import Builder
+from holdfast_edge.providers.container.builder import Builder, network_name
 from holdfast_edge.providers.container.engine import Engine, Sight
 from holdfast_edge.providers.container.found import Found
+from holdfast_edge.providers.container.hearing import run_hearing
 from holdfast_edge.providers.container.planner import Planned, Planner
 from holdfast_edge.providers.container.prober import Prober
 from holdfast_edge.providers.container.probes import Verdict, probes_of
-from holdfast_edge.providers.container.specification import RESOURCE, SITE, ContainerPlan, identity
 from holdfast_edge.providers.port import Observed, Scope, Wake
 from holdfast_protocol.errors import ProviderError, TransientError
+from holdfast_protocol.kinds.pods.admission import Rules
+from holdfast_protocol.kinds.pods.reading import KINDS
+from holdfast_protocol.kinds.pods.specification import RESOURCE, SITE, ContainerPlan, folder_name, identity
 from holdfast_protocol.runtime.clock import Clock, SystemClock
 from holdfast_protocol.wire.names import ResourceKey, SiteName
 from holdfast_protocol.wire.target import Resource
 
 WAIT_S: Final = 15.0  # of one apply, for what it changed to become ready before it changes more
 POLL_S: Final = 0.2
-FIRST_PAUSE_S: Final = 0.5  # between two tries to hear the engine's events
-LONGEST_PAUSE_S: Final = 5.0
 
 
 class ContainerProvider:
-    kinds: tuple[str, ...] = ("Deployment", "Pod")
+    kinds: tuple[str, ...] = KINDS
 
     def __init__(
         self,
@@ -42,29 +43,27 @@ class ContainerProvider:
         site: SiteName,
         state_dir: Path,
         *,
-        allowed_host_paths: Sequence[Path] = (),
-        allow_privileged: bool = False,
+        rules: Rules,
+        mirrors: Mapping[str, str] | None = None,
         clock: Clock | None = None,
+        turns: Semaphore | None = None,
     ) -> None:
-        """`engine_url`: unix:///run/docker.sock. `state_dir`: the agent's own folder, the same path for the engine."""
-        rules = Rules(
-            host_paths=tuple(str(path) for path in allowed_host_paths),
-            privileged=allow_privileged,
-            state=str(state_dir),
-        )
+        """`engine_url`: unix:///run/docker.sock. `state_dir`: the agent's own folder, the same path for the engine.
+        `rules` says what this site allows. `mirrors`: registry -> host:port asked in its stead."""
         self._site = site
         self._clock = clock or SystemClock()
         self._volumes = state_dir / "volumes"
-        self._engine = Engine(engine_url)
-        self._planner = Planner(site, str(self._volumes), rules)
-        self._builder = Builder(self._engine, rules)
+        self._engine = Engine(engine_url, mirrors)
+        self._planner = Planner(site, state_dir, rules)
+        self._builder = Builder(self._engine, rules, site, turns)
         self._prober = Prober(self._engine, self._clock)
 
     def check(self, resource: Resource, scope: Scope) -> None:
         self._planner.planned(resource, scope)
 
     async def prepare(self, resource: Resource, scope: Scope) -> None:
-        """Nothing is fetched for these kinds."""
+        planned = self._planner.planned(resource, scope)
+        await self._builder.check(planned.pods[:1], planned.logins, wait_s=None)
 
     async def observe(self, resources: Sequence[Resource], scope: Scope) -> Mapping[ResourceKey, Observed]:
         planned: dict[ResourceKey, Planned | ProviderError] = {}
@@ -122,27 +121,15 @@ class ContainerProvider:
         await self._builder.remove(sight.containers)
         folder = self._volumes / identity(self._site, key, key.rpartition("/")[2])
         await anyio.to_thread.run_sync(volumes.remove, folder)
+        await self._engine.remove_idle_network(network_name(self._site))
 
     async def run_watch(self, wake: Wake) -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(self._prober.run, wake)
-            pause = FIRST_PAUSE_S
-            while True:
-                heard = False
+            await run_hearing(self._engine, self._site, self._clock, wake)
 
-                def hear() -> None:
-                    nonlocal heard
-                    heard = True
-                    wake()
-
-                try:
-                    await self._engine.run_events({SITE: self._site}, hear)
-                except ProviderError:
-                    if heard:  # it was there and went away: the next look tells why
-                        pause = FIRST_PAUSE_S
-                        wake()
-                await self._clock.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE_S)
+    async def logs(self, key: ResourceKey, body: dict[str, Any], lines: int) -> str:
+        return await logbook.tails(self._engine, self._site, key, lines)
 
     async def close(self) -> None:
         await self._engine.close()
@@ -152,6 +139,7 @@ class ContainerProvider:
         verdicts = self._verdicts(planned, sight)
         situation = await self._situation(planned, sight, verdicts)
         plan = steps.plan(situation)
+        pulling = self._builder.images.progress(planned.images)
         uptimes = {each: one.uptime_s for each, one in situation.health.items()}
         judged = health.judgement(planned.pods, found, situation.policy, verdicts, uptimes)
         if judged.reason == "CrashLoop":
@@ -163,7 +151,8 @@ class ContainerProvider:
             judged.readiness,
             judged.reason,
             judged.message,
-            health.detail(found, verdicts),
+            detail=health.detail(found, verdicts) | ({"pulling": pulling} if pulling else {}),
+            status=status.of_workload(planned, found, verdicts, uptimes),
         )
 
     async def _situation(self, planned: Planned, sight: Sight, verdicts: Mapping[str, Verdict]) -> steps.Situation:
@@ -182,6 +171,7 @@ class ContainerProvider:
             damaged=damaged,
             at_once=planned.workload.at_once,
             min_ready_s=planned.workload.min_ready_s,
+            in_order=planned.workload.in_order,
         )
 
     def _verdicts(self, planned: Planned, sight: Sight) -> dict[str, Verdict]:
@@ -221,7 +211,7 @@ class ContainerProvider:
 
     async def _prune(self, planned: Planned, sight: Sight) -> None:
         keep = {Path(pod.folder).name for pod in planned.pods}
-        keep |= {f"{each.replica}-{each.digest[:12]}" for each in sight.containers}
+        keep |= {folder_name(each.replica, each.digest) for each in sight.containers}
         folder = self._volumes / identity(self._site, planned.key, planned.workload.name)
         await anyio.to_thread.run_sync(volumes.prune, folder, keep)
 

@@ -10,8 +10,8 @@ from typing import Final, Literal
 import msgspec
 
 from holdfast_edge.providers.container.found import Found
-from holdfast_edge.providers.container.podspec import RestartPolicy
-from holdfast_edge.providers.container.specification import ContainerPlan, PodPlan
+from holdfast_protocol.kinds.pods.podspec import RestartPolicy
+from holdfast_protocol.kinds.pods.specification import ContainerPlan, PodPlan
 
 Action = Literal["remove", "replace", "build", "restart", "unpause"]
 SETTLED_S: Final = 2.0  # a replaced replica must have run this long before the next is replaced
@@ -58,6 +58,7 @@ class Situation(msgspec.Struct, frozen=True):
     damaged: frozenset[int] = frozenset()
     at_once: int = 1
     min_ready_s: float = 0.0
+    in_order: bool = False  # made upwards, each ready before the next; replaced and removed downwards, one at a time
 
 
 def plan(situation: Situation) -> Plan:
@@ -68,36 +69,50 @@ def plan(situation: Situation) -> Plan:
     for each in situation.found:
         of_replica.setdefault(each.replica, []).append(each)
     wanted = {str(pod.replica): pod for pod in situation.pods}
-    for replica, strays in sorted(of_replica.items()):
-        if replica not in wanted:
+    surplus_of = sorted((each for each in of_replica.items() if each[0] not in wanted), key=_highest_first)
+    for number, (replica, strays) in enumerate(surplus_of):
+        if situation.in_order and number:
+            waits.append(f"replica {replica}: more than wanted, and waits for those above it to be gone")
+        else:
             why = f"{', '.join(sorted(each.name for each in strays))}: more than wanted"
             steps.append(Step("remove", -1, why, tuple(sorted(each.id for each in strays))))
     stale: list[tuple[PodPlan, Mapping[str, Found], str, bool]] = []
     unavailable = 0
+    lower = ""  # the first replica that is not ready
     for replica, pod in wanted.items():
         containers = of_replica.get(replica, [])
         surplus, kept = _surplus(pod, containers)
         steps.extend(surplus)
         available = _available(pod, kept, situation)
         unavailable += not available
+        before, lower = lower, lower or ("" if _ready(pod, kept, situation) else replica)
         older = _older(pod, kept, situation)
         broken = _broken(pod, kept, situation)
         if broken:
             steps.append(_replaced(pod, kept, broken))
         elif older:
             stale.append((pod, kept, older, available))
+        elif situation.in_order and before and not kept:
+            waits.append(f"{label(pod)}: waits for replica {before} to be ready")
         else:
             more, waiting = _in_place(pod, kept, situation)
             steps.extend(more)
             waits.extend(waiting)
     free = max(0, situation.at_once - unavailable)
-    for pod, standing, older, available in sorted(stale, key=lambda entry: entry[3]):  # who serves nobody goes first
+    # Who serves nobody goes first.
+    for pod, standing, older, available in sorted(
+        stale, key=lambda entry: (entry[3], -entry[0].replica if situation.in_order else 0)
+    ):
         if available and free == 0:
             waits.append(f"{older}, and waits for other replicas to be ready")
             continue
         free -= available
         steps.append(_replaced(pod, standing, older))
     return Plan(tuple(steps), tuple(waits))
+
+
+def _highest_first(entry: tuple[str, object]) -> tuple[int, str]:
+    return (-int(entry[0]) if entry[0].isdigit() else 1, entry[0])
 
 
 def label(pod: PodPlan, container: str = "") -> str:
@@ -175,13 +190,17 @@ def _replaced(pod: PodPlan, kept: Mapping[str, Found], why: str) -> Step:
 
 def _available(pod: PodPlan, kept: Mapping[str, Found], situation: Situation) -> bool:
     """Return whether a replica serves: everything runs and is ready, and a new revision has for long enough."""
+    return _ready(pod, kept, situation, max(SETTLED_S, situation.min_ready_s))
+
+
+def _ready(pod: PodPlan, kept: Mapping[str, Found], situation: Situation, settled_s: float | None = None) -> bool:
+    least = situation.min_ready_s if settled_s is None else settled_s
     for planned in pod.containers:
         each = kept.get(planned.container)
         if each is None or each.state != "running":
             return False
         health = situation.health.get(each.id, Health())
-        settled = health.uptime_s >= max(SETTLED_S, situation.min_ready_s)
-        if not health.ready or (each.digest == pod.digest and not settled):
+        if not health.ready or (each.digest == pod.digest and health.uptime_s < least):
             return False
     return True
 

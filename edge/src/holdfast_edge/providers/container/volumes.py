@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from holdfast_edge.providers.container.admission import Rules, is_within
-from holdfast_edge.providers.container.specification import PodPlan
-from holdfast_edge.providers.container.translation import File
+from holdfast_edge.providers.container import claims
 from holdfast_edge.providers.disk.failures import provider_error
 from holdfast_edge.providers.disk.replace import replace_file
 from holdfast_protocol.errors import PermanentError, TransientError
+from holdfast_protocol.kinds.pods.admission import Rules, is_within
+from holdfast_protocol.kinds.pods.specification import PodPlan
+from holdfast_protocol.kinds.pods.translation import File
 
 _KINDS: Final = {
     "Directory": stat.S_ISDIR,
@@ -44,6 +45,8 @@ def make(pod: PodPlan) -> None:
         folder.mkdir(mode=0o755, exist_ok=True)
         for name in pod.folders:
             _make_folder(folder / name, 0o777)
+        for path, size, owner in pod.claims:
+            claims.make(Path(path), claims.Deed(owner=owner, size=size))
         for name, files in pod.files.items():
             write(folder / name, files)
 

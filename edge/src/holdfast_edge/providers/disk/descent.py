@@ -6,7 +6,6 @@ one call but not the judging of each folder (owner, mode, denied inode); with ".
 """
 
 import os
-import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,14 +15,11 @@ from typing import Final
 import msgspec
 
 from holdfast_edge.providers.disk import failures
-from holdfast_protocol.errors import PermanentError
+from holdfast_protocol.errors import PermanentError, WireError
+from holdfast_protocol.kinds.paths import path_parts
 
-TEMPORARY: Final = ".holdfast-"  # begins the names of half-written files
-MAX_PATH: Final = 4095  # bytes
-MAX_NAME: Final = 255  # bytes
 _STEP: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # passing through needs no right to list
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _OPEN_TO_GROUP: Final = stat.S_IWGRP
 _OPEN_TO_ALL: Final = stat.S_IWOTH
 
@@ -143,25 +139,10 @@ def _agent_path(path: str) -> PermanentError:
 
 
 def _parts(path: str) -> tuple[str, ...]:
-    def refuse(why: str) -> PermanentError:
-        return PermanentError(f"path {path[:200]!r} {why}", reason="BadPath", hint="write an absolute, plain path")
-
     try:
-        encoded = path.encode()
-    except UnicodeEncodeError:
-        raise refuse("is not text") from None
-    if not path.startswith("/") or len(encoded) > MAX_PATH:
-        raise refuse("is not absolute" if len(encoded) <= MAX_PATH else "is too long")
-    if _CONTROL.search(path):
-        raise refuse("contains control characters")
-    parts = tuple(path[1:].split("/"))
-    if any(part in {"", ".", ".."} for part in parts):
-        raise refuse("has an empty, '.' or '..' part")
-    if any(len(part.encode()) > MAX_NAME for part in parts):
-        raise refuse(f"has a part of more than {MAX_NAME} bytes")
-    if parts[-1].startswith(TEMPORARY):
-        raise refuse(f"begins with {TEMPORARY!r}, which half-written files do")
-    return parts
+        return path_parts(path, "spec.path")
+    except WireError as error:
+        raise failures.refusal(error) from None
 
 
 @contextmanager

@@ -92,6 +92,12 @@ def _set(folder: int, mode: int | None, uid: int, gid: int) -> None:
         os.chown(itself, *owner)
     if mode is not None and mode != stat.S_IMODE(os.fstat(folder).st_mode):  # after chown: it may clear bits
         os.chmod(itself, mode)
+    with suppress(PermissionError):  # a folder we may not read is still ours to set
+        readable = os.open(itself, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(readable)
+        finally:
+            os.close(readable)
 
 
 @contextmanager

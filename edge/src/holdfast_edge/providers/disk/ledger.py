@@ -38,7 +38,7 @@ class Ledger:
     @property
     def entries(self) -> dict[str, Entry]:
         if self._entries is None:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make(self._folder)
             self._entries = {entry.path: entry for entry in map(_read, sorted(self._folder.glob("*.json"))) if entry}
         return self._entries
 
@@ -67,6 +67,19 @@ class Ledger:
 
     def content_before(self, path: str) -> bytes:
         return (self._folder / f"{_stem(path)}.before").read_bytes()
+
+
+def _make(folder: Path) -> None:
+    """Make the folder and those above it, each durable in its own: a ledger that is lost with its folder knows nothing."""
+    if folder.is_dir():
+        return
+    _make(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    above = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(above)
+    finally:
+        os.close(above)
 
 
 def _stem(path: str) -> str:

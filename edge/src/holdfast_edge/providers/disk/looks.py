@@ -20,6 +20,7 @@ class Look(msgspec.Struct, frozen=True):
     mode: int = 0
     uid: int = 0
     gid: int = 0
+    size: int = 0  # bytes
 
 
 class Looks:
@@ -54,7 +55,7 @@ class Looks:
             self._seen = {path: seen for path, seen in self._seen.items() if path in paths}
 
     def _read(self, path: str, now: os.stat_result, size: int) -> Look:
-        facts = Look("file", mode=stat.S_IMODE(now.st_mode), uid=now.st_uid, gid=now.st_gid)
+        facts = Look("file", mode=stat.S_IMODE(now.st_mode), uid=now.st_uid, gid=now.st_gid, size=now.st_size)
         if stat.S_ISLNK(now.st_mode):
             return msgspec.structs.replace(facts, kind="link")
         if not stat.S_ISREG(now.st_mode):

@@ -15,6 +15,7 @@ def remove_made(ledger: Ledger, roots: Roots, entry: Entry) -> None:  # [inv: on
         try:
             with roots.parent(place) as folder:
                 os.rmdir(place.name, dir_fd=folder)
+                os.fsync(folder)  # before the ledger forgets it
         except FileNotFoundError:
             continue
         except OSError:  # not empty: another thing of ours below inherits it, or it is somebody's by now

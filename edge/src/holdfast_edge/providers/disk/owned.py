@@ -65,6 +65,14 @@ class Owned:
             with self._roots.parent(place, make=True) as folder:
                 replace_file(folder, place.name, content, mode=new_mode if mode is None else mode, uid=uid, gid=gid)
 
+    def put_link(self, key: ResourceKey, path: str, target: str) -> None:
+        """Make `path` a symbolic link to `target`; what stood there is kept as with a file."""
+        place = self._roots.place(path)
+        with self._lock, _typed(path):
+            self._claim(key, place, keep_before=True, note="")
+            with self._roots.parent(place, make=True) as folder:
+                replace_link(folder, place.name, target)
+
     def annotate(self, path: str, note: str) -> None:
         """Replace the note of an entry; no effect when it says so already."""
         with self._lock, _typed(path):

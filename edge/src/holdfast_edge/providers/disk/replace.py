@@ -5,7 +5,7 @@ import os
 from contextlib import suppress
 from typing import Final
 
-from holdfast_edge.providers.disk.descent import TEMPORARY
+from holdfast_protocol.kinds.paths import TEMPORARY
 
 KEEP: Final = -1  # a uid or gid: whatever the system gives
 

@@ -15,9 +15,10 @@ from holdfast_edge.providers.disk.ledger import Ledger
 from holdfast_edge.providers.disk.replace import KEEP
 from holdfast_edge.providers.disk.watch import PathWatch
 from holdfast_edge.providers.files.accounts import Accounts
-from holdfast_edge.providers.files.directory import Wanted, wanted
 from holdfast_edge.providers.port import Observed, Scope, Wake
-from holdfast_protocol.errors import HoldfastError, PermanentError
+from holdfast_protocol.errors import HoldfastError, PermanentError, WireError
+from holdfast_protocol.kinds import directory
+from holdfast_protocol.kinds.directory import Wanted
 from holdfast_protocol.wire.names import ResourceKey
 from holdfast_protocol.wire.target import Resource
 
@@ -33,7 +34,7 @@ class DirectoryProvider:
         self._watch = PathWatch(lambda path: self._roots.folders(self._roots.place(path)))
 
     def check(self, resource: Resource, scope: Scope) -> None:
-        self._roots.place(wanted(resource).path)
+        self._roots.place(_wanted(resource).path)
 
     async def prepare(self, resource: Resource, scope: Scope) -> None:
         """Nothing is fetched for these kinds."""
@@ -62,7 +63,7 @@ class DirectoryProvider:
         paths = set(self._owned.paths())
         for resource in resources:
             try:
-                want = wanted(resource)
+                want = _wanted(resource)
                 self._roots.place(want.path)
                 paths.add(want.path)
                 found[resource.key] = _observed(resource.key, want, accounts)
@@ -73,7 +74,7 @@ class DirectoryProvider:
         return found, paths
 
     def _apply(self, resource: Resource, scope: Scope) -> None:
-        want = wanted(resource)
+        want = _wanted(resource)
         entry = self._owned.entry(want.path)
         if entry is not None and entry.key != resource.key and entry.key in scope.resources:
             other = scope.resources[entry.key]
@@ -107,4 +108,12 @@ def _observed(key: ResourceKey, want: Wanted, accounts: Accounts) -> Observed:
         found.append(f"owner: is {seen.st_uid}, wanted {want.owner}")
     if gid not in {KEEP, seen.st_gid}:
         found.append(f"group: is {seen.st_gid}, wanted {want.group}")
-    return Observed(key=key, exists=True, differences=tuple(found), detail=detail)
+    status = {"path": want.path, "mode": f"{mode:04o}", "owner": seen.st_uid, "group": seen.st_gid}
+    return Observed(key=key, exists=True, differences=tuple(found), detail=detail, status=status)
+
+
+def _wanted(resource: Resource) -> Wanted:
+    try:
+        return directory.wanted(resource.spec)
+    except WireError as error:
+        raise failures.refusal(error) from None

@@ -83,7 +83,11 @@ class FileProvider:
         if look is None:
             return Observed(key=key, exists=False, differences=(f"path: {_NOTHING}",), detail={"path": want.path})
         return Observed(
-            key=key, exists=True, differences=_differences(look, want, uid, gid), detail={"path": want.path}
+            key=key,
+            exists=True,
+            differences=_differences(look, want, uid, gid),
+            detail={"path": want.path},
+            status=_status(look, want),
         )
 
     def _apply(self, resource: Resource, scope: Scope) -> None:
@@ -122,6 +126,18 @@ class FileProvider:
         want = wanted(resource, scope)
         self._wanted[resource.key] = (*digests, want)
         return want
+
+
+def _status(look: Look, want: Wanted) -> dict[str, Any]:
+    known = {"sha256": look.digest} if look.digest else {}
+    return {
+        "path": want.path,
+        "size": look.size,
+        "mode": f"{look.mode:04o}",
+        "owner": look.uid,
+        "group": look.gid,
+        **known,
+    }
 
 
 def _differences(look: Look, want: Wanted, uid: int, gid: int) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import threading
 from collections.abc import Sequence
 from typing import Final
 
@@ -18,6 +19,7 @@ class Nft:
 
     def __init__(self, path: str = PATH) -> None:
         self._path = path
+        self._lock = threading.Lock()  # a listing shows what is being checked at the same moment
 
     def check(self, text: str) -> None:
         """Raise what loading `text` would raise, as far as that can be told without changing anything."""
@@ -41,14 +43,15 @@ class Nft:
         if program is None:
             raise UnsupportedError("there is no nft program here", reason="NoNftables", hint="install nftables")
         try:
-            done = subprocess.run(
-                [program, *arguments],
-                input=text.encode(),
-                capture_output=True,
-                timeout=_WITHIN,
-                check=False,
-                env={"PATH": PATH, "LC_ALL": "C"},
-            )
+            with self._lock:
+                done = subprocess.run(
+                    [program, *arguments],
+                    input=text.encode(),
+                    capture_output=True,
+                    timeout=_WITHIN,
+                    check=False,
+                    env={"PATH": PATH, "LC_ALL": "C"},
+                )
         except subprocess.TimeoutExpired:
             raise TransientError(f"nft: no end within {_WITHIN:g} s", reason="Deadline") from None
         except OSError as error:

@@ -52,7 +52,8 @@ class FirewallProvider:
         self._want(resource)
 
     async def prepare(self, resource: Resource, scope: Scope) -> None:
-        """Nothing is fetched for these kinds."""
+        """Have the kernel parse the whole text."""
+        await anyio.to_thread.run_sync(self._nft.check, self._want(resource).text)
 
     async def observe(self, resources: Sequence[Resource], scope: Scope) -> Mapping[ResourceKey, Observed]:
         found = await anyio.to_thread.run_sync(failures.each_seen, resources, self._one)
@@ -93,6 +94,7 @@ class FirewallProvider:
             differences=tuple(found),
             message=_OPEN.format(host=self._way.host, port=self._way.port),
             detail={"table": f"inet {want.table}", "file": path},
+            status={"table": f"inet {want.table}", "loaded": listing is not None},
         )
 
     def _apply(self, resource: Resource, scope: Scope) -> None:

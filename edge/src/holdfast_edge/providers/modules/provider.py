@@ -79,6 +79,7 @@ class KernelModuleProvider:
             reason=reason,
             message=message,
             detail={"module": want.module, "standing": standing},
+            status={"module": want.module, "loaded": standing != "absent", "builtIn": standing == "built-in"},
         )
 
     def _parameters(self, want: Wanted, standing: Standing) -> tuple[str, str]:

@@ -29,7 +29,7 @@ class SysctlProvider:
     kinds: tuple[str, ...] = ("Sysctl",)
 
     def __init__(self, *, state: Path, etc: Path = Path("/etc"), live: Live | None = None) -> None:
-        self._folder = etc / "sysctl.d"
+        self._folder = str(etc / "sysctl.d")
         self._texts = OwnedTexts(etc, state)
         self._live = live or Live()
         self._wanted: dict[ResourceKey, tuple[str, _Values]] = {}
@@ -64,10 +64,11 @@ class SysctlProvider:
         file = self._texts.difference(path, _HEAD + sysctl.render(want))
         if not file and self._texts.key(path) != resource.key:
             file = "file: not ours yet"
+        values = {each: self._live.read(each) for each in want}
         live = [
-            f"{sysctl.key_of(each)}: is {now[:80]!r}, wanted {value[:80]!r}"
+            f"{sysctl.key_of(each)}: is {values[each][:80]!r}, wanted {value[:80]!r}"
             for each, value in want.items()
-            if (now := self._live.read(each)) != value
+            if values[each] != value
         ]
         there = self._texts.key(path) == resource.key
         return Observed(
@@ -75,6 +76,7 @@ class SysctlProvider:
             exists=there,
             differences=(*([file] if file else []), *live),
             detail={"file": path, "keys": len(want)},
+            status={"settings": {sysctl.key_of(each): value for each, value in values.items()}},
         )
 
     def _apply(self, resource: Resource, scope: Scope) -> None:
@@ -142,7 +144,7 @@ class SysctlProvider:
             return {}  # of another version: what it told of is no longer known
 
     def _path(self, resource: Resource) -> str:
-        return str(self._folder / f"90-holdfast-{resource.name}.conf")
+        return f"{self._folder}/90-holdfast-{resource.name}.conf"
 
     def _want(self, resource: Resource) -> _Values:
         known = self._wanted.get(resource.key)

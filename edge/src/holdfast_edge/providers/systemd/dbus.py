@@ -35,6 +35,7 @@ class DbusSystemd:
         self._followed = anyio.Event()
         self._wake: Callable[[], None] | None = None
         self._waiting: dict[str, anyio.Event] = {}  # by unit: somebody waits for a job of it
+        self._outcomes: dict[str, str] = {}  # of the last job of a unit somebody waits for
         self._file_states: dict[str, str] = {}
 
     async def states(self, names: Sequence[str], *, fresh: bool) -> Mapping[str, UnitState]:
@@ -67,6 +68,10 @@ class DbusSystemd:
             if error.reason not in _NO_UNIT:
                 raise
 
+    async def mask(self, name: str) -> None:
+        self._file_states.clear()
+        await self._call("MaskUnitFiles", "asbb", [name], False, False)
+
     async def unmask(self, name: str, *, runtime: bool = False) -> None:
         self._file_states.clear()
         await self._call("UnmaskUnitFiles", "asb", [name], runtime)
@@ -74,8 +79,11 @@ class DbusSystemd:
     async def start(self, name: str) -> None:
         await self._queue("StartUnit", name)
 
-    async def restart(self, name: str) -> None:
-        await self._queue("RestartUnit", name)
+    async def restart(self, name: str, *, only_if_up: bool = False) -> None:
+        await self._queue("TryRestartUnit" if only_if_up else "RestartUnit", name)
+
+    async def refresh(self, name: str) -> None:
+        await self._queue("ReloadUnit", name)
 
     async def stop(self, name: str, *, within: float) -> bool:
         await self._subscribe()
@@ -88,6 +96,8 @@ class DbusSystemd:
                     event = self._waiting[name] = anyio.Event()  # before asking: the answer may come right after
                     if await self._is_down(name):
                         return True
+                    if self._outcomes.pop(name, "") == "failed":  # of a mount in use
+                        return False
                     await event.wait()
             return False
         except Refused as error:
@@ -96,8 +106,16 @@ class DbusSystemd:
             raise
         finally:
             self._waiting.pop(name, None)
+            self._outcomes.pop(name, None)
             with anyio.CancelScope(shield=True), suppress(ProviderError):  # a lost bus has forgotten the rule by itself
                 await self._bus.match(rule, wanted=False)
+
+    async def properties(self, name: str, asked: Sequence[str]) -> Mapping[str, Any]:
+        found = {}
+        for each in asked:
+            with suppress(Refused):  # gone again meanwhile, or of another version
+                found[each] = await self._property(name, each)
+        return found
 
     async def reset_failed(self, name: str) -> None:
         try:
@@ -175,7 +193,8 @@ class DbusSystemd:
                     self._bus.drop()  # systemd went or began anew: nothing of our subscription is left
                 return
             case "JobRemoved":
-                if event := self._waiting.get(str(message.body[2])):
+                if event := self._waiting.get(unit := str(message.body[2])):
+                    self._outcomes[unit] = str(message.body[3])
                     event.set()
                 return
             case "UnitFilesChanged":
@@ -219,21 +238,23 @@ class DbusSystemd:
         return str(known)
 
     async def _with_result(self, state: UnitState) -> UnitState:
-        path = f"{_PATH}/unit/{escaped(state.name)}"
-
-        async def read(name: str) -> Any:
-            (value,) = await self._bus.call(path, _PROPERTIES, "Get", "ss", "org.freedesktop.systemd1.Service", name)
-            return value.value
-
         try:
+            state = msgspec.structs.replace(state, result=str(await self._property(state.name, "Result")))
+            if not state.name.endswith(".service"):
+                return state
             return msgspec.structs.replace(
                 state,
-                result=str(await read("Result")),
-                restarts=int(await read("NRestarts")),
-                status=int(await read("ExecMainStatus")),
+                restarts=int(await self._property(state.name, "NRestarts")),
+                status=int(await self._property(state.name, "ExecMainStatus")),
             )
         except Refused:  # gone again meanwhile
             return state
+
+    async def _property(self, name: str, asked: str) -> Any:
+        path = f"{_PATH}/unit/{escaped(name)}"
+        interface = f"{_SERVICE}.{name.rpartition('.')[2].capitalize()}"
+        (value,) = await self._bus.call(path, _PROPERTIES, "Get", "ss", interface, asked)
+        return value.value
 
     def _call(self, member: str, signature: str = "", *body: Any) -> Awaitable[list[Any]]:
         return self._bus.call(_PATH, _CONTROL, member, signature, *body)

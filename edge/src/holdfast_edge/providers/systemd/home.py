@@ -11,6 +11,7 @@ import msgspec
 
 from holdfast_protocol.errors import UnsupportedError
 
+SYSTEM_BUS: Final = "unix:path=/run/dbus/system_bus_socket"
 _BOOTED: Final = Path("/run/systemd/system")  # sd_booted(3)
 _LINKS: Final = (".wants", ".requires", ".upholds")
 _SETTLED_NS: Final = 2_000_000_000  # as for files: younger changes may hide another of the same tick
@@ -21,6 +22,10 @@ class Home(msgspec.Struct, frozen=True):
     units: Path  # where ours are written
     anchor: Path  # above it, and always there
     runtime: Path  # where runtime links and masks are
+
+    @property
+    def is_user(self) -> bool:
+        return self.runtime != _BOOTED
 
     def links(self, unit: str, targets: tuple[str, ...]) -> list[str]:
         """Return the paths whose being there means that `unit` is enabled for `targets`."""
@@ -65,7 +70,7 @@ def find_home(which: Literal["system", "user", ""], environ: Mapping[str, str]) 
     if not _BOOTED.is_dir():
         raise UnsupportedError("this machine was not booted with systemd", reason="NoSystemd")
     return Home(
-        address=environ.get("DBUS_SYSTEM_BUS_ADDRESS") or "unix:path=/run/dbus/system_bus_socket",
+        address=environ.get("DBUS_SYSTEM_BUS_ADDRESS") or SYSTEM_BUS,
         units=Path("/etc/systemd/system"),
         anchor=Path("/etc/systemd"),
         runtime=_BOOTED,

@@ -1,7 +1,7 @@
 """The door to systemd as a port: what the provider asks and tells, whichever D-Bus library carries it."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -42,16 +42,29 @@ class SystemdBackend(Protocol):
         """Remove the links of its [Install] section. No effect on a unit without a file."""
         ...
 
+    async def mask(self, name: str) -> None:
+        """Make it impossible to start, by a link that stands where its file would be."""
+        ...
+
     async def unmask(self, name: str, *, runtime: bool = False) -> None: ...
 
     async def start(self, name: str) -> None:
         """Queue a start; how it goes is seen in the state."""
         ...
 
-    async def restart(self, name: str) -> None: ...
+    async def restart(self, name: str, *, only_if_up: bool = False) -> None: ...
+
+    async def refresh(self, name: str) -> None:
+        """Have a unit that is up take its new settings without stopping: of a mount, a remount."""
+        ...
 
     async def stop(self, name: str, *, within: float) -> bool:
         """Stop and return whether it has stopped within so many seconds; True for a unit nobody knows."""
+        ...
+
+    async def properties(self, name: str, asked: Sequence[str]) -> Mapping[str, Any]:
+        """Return what a unit tells of itself as this kind of unit (NextElapseUSecRealtime of a timer), without what it
+        does not know."""
         ...
 
     async def reset_failed(self, name: str) -> None:

@@ -1,11 +1,13 @@
-"""Services: unit files of ours, in effect, enabled and running as wanted.
+"""Services, timers, sockets, mounts: unit files of ours, in effect, enabled and running as wanted.
 
 Restarting what ends is systemd's work (Restart=); ours is what systemd does not do: that the unit is there and unchanged,
 enabled, and started again when it was stopped or gave up.
 """
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,35 +15,60 @@ import anyio
 import anyio.to_thread
 
 from holdfast_edge.providers.disk import failures
+from holdfast_edge.providers.disk.programs import Programs
 from holdfast_edge.providers.port import Observed, Scope, Wake
+from holdfast_edge.providers.systemd import journal, transition
 from holdfast_edge.providers.systemd.home import Home
+from holdfast_edge.providers.systemd.kept import Kept
 from holdfast_edge.providers.systemd.port import SystemdBackend, UnitState
 from holdfast_edge.providers.systemd.standing import standing
+from holdfast_edge.providers.systemd.status import ASKED, kind_status, unit_status
 from holdfast_edge.providers.systemd.unit_files import OnDisk, UnitFiles
-from holdfast_edge.providers.systemd.wanted import Wanted, wanted
-from holdfast_protocol.errors import HoldfastError, PermanentError, TransientError
+from holdfast_edge.providers.systemd.verify import Verifier
+from holdfast_protocol.errors import HoldfastError, PermanentError, UnsupportedError, WireError
+from holdfast_protocol.kinds import systemd_mount, systemd_service, systemd_socket, systemd_timer
+from holdfast_protocol.kinds.units import Wanted
 from holdfast_protocol.wire.names import ResourceKey
 from holdfast_protocol.wire.target import Resource
 
-STOP_S: Final = 10.0  # a removal waits so long for its service, then comes back later
+_KINDS: Final[Mapping[str, Callable[[dict[str, Any], str, Collection[str]], Wanted]]] = {
+    "SystemdService": systemd_service.wanted,
+    "SystemdTimer": systemd_timer.wanted,
+    "SystemdSocket": systemd_socket.wanted,
+    "SystemdMount": systemd_mount.wanted,
+}
 
 
-class SystemdServiceProvider:
-    """`home`: which systemd; `backend`: the way to it; `state`: where the ledger lives; `denied`: the agent's own units."""
+class UnitProvider:
+    """`home`: which systemd; `backend`: the way to it; `state`: where the ledger lives; `denied`: the agent's own units;
+    `kept`: its folders and files, which nothing may be mounted over."""
 
-    kinds: tuple[str, ...] = ("SystemdService",)
+    kinds: tuple[str, ...] = tuple(_KINDS)
 
-    def __init__(self, backend: SystemdBackend, home: Home, *, state: Path, denied: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        backend: SystemdBackend,
+        home: Home,
+        *,
+        state: Path,
+        denied: Collection[str] = (),
+        kept: Collection[Path] = (),
+    ) -> None:
         self._backend = backend
         self._denied = frozenset(denied)
+        self._kept = Kept(kept)
+        self._is_user = home.is_user
         self._files = UnitFiles(home, state)
+        self._verifier = Verifier(home)
         self._wanted: dict[ResourceKey, tuple[str, Wanted]] = {}
 
     def check(self, resource: Resource, scope: Scope) -> None:
         self._want(resource)
 
     async def prepare(self, resource: Resource, scope: Scope) -> None:
-        """Nothing is fetched for these kinds."""
+        """Have systemd itself read the files, as copies."""
+        want = self._want(resource)
+        await anyio.to_thread.run_sync(self._verifier.verify, want.name, want.files, want.digest)
 
     async def observe(self, resources: Sequence[Resource], scope: Scope) -> Mapping[ResourceKey, Observed]:
         found: dict[ResourceKey, Observed] = {}
@@ -57,7 +84,8 @@ class SystemdServiceProvider:
         self._backend.follow(names)
         states = await self._backend.states(names, fresh=fresh)
         for key, want in wants.items():
-            found[key] = _observed(key, want, disks[key], states[want.name])
+            state = states[want.name]
+            found[key] = _observed(key, want, disks[key], state, await self._told(state))
         return found
 
     async def apply(self, resource: Resource, scope: Scope) -> None:
@@ -73,13 +101,23 @@ class SystemdServiceProvider:
         linked = await self._enable(want, state, again=stale)
         if stale or linked or state.load != "loaded":
             await self._backend.reload()
-        await self._run(want, state, again=stale)
+        previous = scope.previous.get(key) or {}
+        before = (previous.get("spec") or {}).get("unit")
+        await transition.run(
+            self._backend, want, state, again=stale, before=before if isinstance(before, str) else None
+        )
         await anyio.to_thread.run_sync(self._files.mark_in_effect, want)
 
     async def remove(self, key: ResourceKey, body: dict[str, Any]) -> None:
         """By the ledger, not by `body`: a unit that another resource has taken over stays."""
         self._wanted.pop(key, None)
         await self._take_away(await anyio.to_thread.run_sync(self._files.paths, key))
+
+    async def logs(self, key: ResourceKey, body: dict[str, Any], lines: int) -> str:
+        unit = _KINDS[body["kind"]](body["spec"], body["metadata"]["name"], self._denied).name
+        return await anyio.to_thread.run_sync(
+            partial(journal.tail, unit, lines, is_user=self._is_user, programs=Programs()), abandon_on_cancel=True
+        )
 
     async def run_watch(self, wake: Wake) -> None:
         async with anyio.create_task_group() as group:
@@ -93,15 +131,41 @@ class SystemdServiceProvider:
         known = self._wanted.get(resource.key)
         if known is not None and known[0] == resource.digest:
             return known[1]
-        want = wanted(resource, self._denied)
+        try:
+            want = _KINDS[resource.kind](resource.spec, resource.name, self._denied)
+            if resource.kind == "SystemdMount":
+                self._kept.refuse(systemd_mount.place_of(resource.spec["unit"]))
+        except WireError as error:
+            raise failures.refusal(error) from None
         self._wanted[resource.key] = (resource.digest, want)
         return want
+
+    async def find(self, kind: str, name: str, namespace: str) -> Sequence[dict[str, Any]]:
+        """Return a service of the machine by its name, whoever made it; what else there is nobody lists here."""
+        if kind != "SystemdService" or not name:
+            raise UnsupportedError("only services are found, each by its name", reason="NotListed")
+        unit = name if name.endswith(".service") else f"{name}.service"
+        state = (await self._backend.states([unit], fresh=True))[unit]
+        if state.load == "not-found":
+            return []
+        ready = state.active in {"active", "reloading"}
+        status = unit_status(state, "ready" if ready else "degraded", "" if ready else "Inactive", "")
+        metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
+        return [{"apiVersion": "holdfast.io/v1alpha1", "kind": kind, "metadata": metadata, "status": status}]
+
+    async def _told(self, state: UnitState) -> dict[str, Any]:
+        """Return what the kind of unit tells beside its state; {} for one that is down, and for services."""
+        asked = ASKED.get(f".{state.name.rpartition('.')[2]}", ())
+        if not asked or state.active != "active":
+            return {}
+        boot_usec = (time.time_ns() - time.monotonic_ns()) // 1000
+        return kind_status(state.name, await self._backend.properties(state.name, asked), boot_usec=boot_usec)
 
     def _refuse_shared(self, resource: Resource, want: Wanted, scope: Scope) -> None:
         """Two resources of one unit would overwrite each other for ever."""
         owner = self._files.owner(want)
         other = scope.resources.get(owner) if owner is not None and owner != resource.key else None
-        if other is not None and other.kind == "SystemdService" and self._want(other).name == want.name:
+        if other is not None and other.kind in _KINDS and self._want(other).name == want.name:
             raise PermanentError(f"{want.name} is already written by {other.key}", reason="NameTaken")
 
     async def _refuse_foreign(self, want: Wanted, state: UnitState) -> None:
@@ -133,24 +197,11 @@ class SystemdServiceProvider:
             return True
         return masked
 
-    async def _run(self, want: Wanted, state: UnitState, *, again: bool) -> None:
-        up = state.active in {"active", "reloading", "activating"}
-        if not want.running:
-            if up:
-                await self._backend.stop(want.name, within=0.0)
-        elif again:
-            await self._backend.reset_failed(want.name)
-            await self._backend.restart(want.name)
-        elif not up and not (want.text.runs_to_completion and state.active == "inactive"):
-            await self._backend.reset_failed(want.name)  # else the start limit it ran into would hold for us too
-            await self._backend.start(want.name)
-
     async def _take_away(self, paths: Sequence[str]) -> None:  # [inv: only-owned-things-are-removed]
         """Stop and disable the units among `paths` of ours, then remove the files. Repeatable at any point."""
         units = [os.path.basename(path) for path in paths if self._files.is_unit(path)]
         for unit in units:
-            if not await self._backend.stop(unit, within=STOP_S):
-                raise TransientError(f"{unit} is still stopping", after=5.0, reason="StillStopping")
+            await transition.down(self._backend, unit)
             await self._backend.disable(unit)
         if paths:
             await anyio.to_thread.run_sync(self._files.take_away, paths)
@@ -159,7 +210,7 @@ class SystemdServiceProvider:
             await self._backend.reset_failed(unit)
 
 
-def _observed(key: ResourceKey, want: Wanted, disk: OnDisk, state: UnitState) -> Observed:
+def _observed(key: ResourceKey, want: Wanted, disk: OnDisk, state: UnitState, told: dict[str, Any]) -> Observed:
     if disk.problem is not None:
         return failures.unseen(key, disk.problem)
     stands = standing(want, state)
@@ -177,5 +228,6 @@ def _observed(key: ResourceKey, want: Wanted, disk: OnDisk, state: UnitState) ->
         readiness=stands.readiness,
         reason=stands.reason,
         message=stands.message,
-        detail=detail,
+        detail=detail | told,
+        status=unit_status(state, stands.readiness, stands.reason, stands.message) | told,
     )

@@ -1,10 +1,10 @@
-"""How a service stands against what is wanted: the differences, and its readiness. Pure."""
+"""How a unit stands against what is wanted: the differences, and its readiness. Pure."""
 
 import msgspec
 
 from holdfast_edge.core.observed import Readiness
 from holdfast_edge.providers.systemd.port import UnitState
-from holdfast_edge.providers.systemd.wanted import Wanted
+from holdfast_protocol.kinds.units import Wanted
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -53,6 +53,8 @@ def _running_difference(want: Wanted, state: UnitState) -> str:
     if not want.running:
         up = state.active in {"active", "reloading", "activating"} and state.job != "stop"
         return f"running: is {stands}, wanted stopped" if up else ""
+    if want.running == "onDemand":
+        return ""
     if state.job in {"start", "restart", "try-restart", "reload-or-start"}:
         return ""  # on its way
     if state.active == "failed":
@@ -77,6 +79,8 @@ def _readiness(want: Wanted, state: UnitState) -> tuple[Readiness, str, str]:
         word = "Stopping" if state.active == "deactivating" else "Starting"
         return "progressing", word, f"{state.active} ({state.sub})"
     if state.active == "inactive":
+        if want.running == "onDemand":
+            return "ready", "OnDemand", ""
         if want.text.runs_to_completion:
             return "ready", "Completed", ""
         return "degraded", "Inactive", "not running"

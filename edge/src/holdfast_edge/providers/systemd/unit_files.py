@@ -1,4 +1,4 @@
-"""The files of our services on the disk: compared, written, watched, taken away. Blocking unless it says otherwise."""
+"""The files of our units on the disk: compared, written, watched, taken away. Blocking unless it says otherwise."""
 
 import os
 import time
@@ -16,15 +16,15 @@ from holdfast_edge.providers.disk.owned import Owned
 from holdfast_edge.providers.disk.watch import PathWatch
 from holdfast_edge.providers.port import Wake
 from holdfast_edge.providers.systemd.home import Home, is_settled
-from holdfast_edge.providers.systemd.wanted import Wanted
 from holdfast_protocol.errors import PermanentError, ProviderError
+from holdfast_protocol.kinds.units import Wanted
 from holdfast_protocol.wire.names import ResourceKey
 
 _MODE: Final = 0o644
 
 
 class OnDisk(msgspec.Struct, frozen=True):
-    """What the files of one service say. `problem`: they could not be looked at."""
+    """What the files of one unit say; `unit_there`: the first stands. `problem`: they could not be looked at."""
 
     unit_there: bool
     differences: tuple[str, ...]
@@ -41,6 +41,7 @@ class UnitFiles:
         self._looks = Looks()
         self._watch = PathWatch(lambda path: self._roots.folders(self._roots.place(path)))
         self._signature: tuple[tuple[str, int, int], ...] = ()
+        self._followed: tuple[list[str], list[tuple[str, bool]]] | None = None
 
     def look(self, wants: Mapping[ResourceKey, Wanted]) -> tuple[dict[ResourceKey, OnDisk], bool]:
         """Return what stands for each, and whether any link or file of units may have changed since the last look."""
@@ -60,12 +61,23 @@ class UnitFiles:
 
     def owner(self, want: Wanted) -> ResourceKey | None:
         """Return whose the unit is, None when it is not ours."""
-        entry = self._owned.entry(self._path(want.name))
+        entry = self._owned.entry(self._path(want.files[0].path))
         return entry.key if entry is not None else None
+
+    def foreign(self, key: ResourceKey, want: Wanted) -> tuple[str, ResourceKey | None]:
+        """Return the first file that stands there, says something else and is not of `key`, with whose it is; ("", None)."""
+        for file in want.files:
+            path = self._path(file.path)
+            entry, look = self._owned.entry(path), self._looks.look(path, len(file.content))
+            if entry is not None and entry.key != key:
+                return path, entry.key
+            if entry is None and look is not None and look.digest != file.digest:
+                return path, None
+        return "", None
 
     def unit_stands(self, want: Wanted) -> Literal["same", "other", "nothing"]:
         """Return what stands where the unit belongs."""
-        look = self._looks.look(self._path(want.name), len(want.files[0].content))
+        look = self._looks.look(self._path(want.files[0].path), len(want.files[0].content))
         if look is None:
             return "nothing"
         return "same" if look.digest == want.files[0].digest else "other"
@@ -91,7 +103,14 @@ class UnitFiles:
             self._owned.put(key, path, file.content, mode=_MODE, keep_before=not same)
 
     def mark_in_effect(self, want: Wanted) -> None:
-        self._owned.annotate(self._path(want.name), want.digest)
+        self._owned.annotate(self._path(want.files[0].path), want.digest)
+
+    def empty(self, paths: Sequence[str]) -> None:
+        """Take what files of ours say, and leave the files: until what read them has read nothing, they are still to do."""
+        for path in paths:
+            entry = self._owned.entry(path)
+            if entry is not None:
+                self._owned.put(entry.key, path, b"", mode=_MODE)
 
     def take_away(self, paths: Sequence[str]) -> None:
         """Remove files of ours, each unit after its drop-ins: a kill in between leaves the unit to be found."""
@@ -99,8 +118,13 @@ class UnitFiles:
             self._owned.take_away(path)
 
     def follow(self, wants: Collection[Wanted]) -> None:
-        """Watch the files of these services and the links that enable them. Blocks for nothing: for the event loop."""
-        paths = set(self._owned.paths())
+        """Watch the files of these units and the links that enable them. Blocks for nothing: for the event loop."""
+        owned = self._owned.paths()
+        followed = owned, [(want.digest, want.enabled) for want in wants]
+        if followed == self._followed:
+            return
+        self._followed = followed
+        paths = set(owned)
         for want in wants:
             paths.update(self._path(file.path) for file in want.files)
             if want.enabled:
@@ -122,10 +146,10 @@ class UnitFiles:
             unit_there = unit_there or (index == 0 and look is not None)
             said = _difference(look, file.digest)
             if said:
-                found.append(f"unit: {said}" if index == 0 else f"dropIns: {os.path.basename(path)} {said}")
-        entry = self._owned.entry(self._path(want.name))
+                found.append(f"unit: {said}" if file.path == want.name else f"dropIns: {os.path.basename(path)} {said}")
+        entry = self._owned.entry(self._path(want.files[0].path))
         if not found and (entry is None or entry.key != key or entry.note != want.digest):
-            found.append("unit: not in effect yet")
+            found.append(f"{'unit' if want.files[0].path == want.name else 'dropIns'}: not in effect yet")
         found += [f"files: {path} is left over" for path in self.left_over(key, want)]
         return OnDisk(unit_there, tuple(found))
 
