@@ -19,7 +19,9 @@ from holdfast_edge import notify
 from holdfast_edge import settings as settings_
 from holdfast_edge.control import Control
 from holdfast_edge.core.report import Origin
+from holdfast_edge.core.transaction import Limits
 from holdfast_edge.ingest.devices import run_devices
+from holdfast_edge.insight import Insight
 from holdfast_edge.link.beacons import Beacons
 from holdfast_edge.link.identity import Identity
 from holdfast_edge.link.inbox import Inbox
@@ -93,15 +95,32 @@ async def _run(settings: Settings, folder: Path, config: Path) -> None:
         privileged=settings.providers.privileged,
         systemd=settings.providers.systemd,
         kernel=settings.providers.kernel,
+        network=settings.providers.network,
+        machine=settings.providers.machine,
         hub=Way(settings.hub.host, settings.hub.port),
         site=identity.site,
         state=folder,
         denied=(config, Path(settings.key_file)),
         environ=os.environ,
+        packages=settings.providers.packages,
+        accounts=settings.providers.accounts,
+        security=settings.providers.security,
+        kubernetes=settings.providers.kubernetes,
+        mirrors=settings.providers.registry_mirrors,
+        pulls=settings.budgets.pulls_at_once,
     )
     origin = Origin(identity.fleet, identity.site, identity.node, boot_id)
-    site = assemble(folder, origin, trust, chosen, clock, _pace(settings), _random.random)
-    outbox = Outbox.open(folder, quotas=settings.quotas, stamp=partial(_stamp, clock, boot_id))
+    site = assemble(
+        folder, origin, trust, chosen, clock, _pace(settings), _random.random, settings.not_now, clock.quality
+    )
+    outbox = Outbox.open(
+        folder,
+        quotas=settings.quotas,
+        stamp=partial(_stamp, clock, boot_id),
+        rows_at_once=settings.budgets.rows_at_once,
+        batches_at_once=settings.budgets.batches_at_once,
+        newest_kept=settings.budgets.newest_kept,
+    )
     try:
         if site.damage or site.interrupted:
             log.warning("started after %s; interrupted: %s", site.damage or "a stop", [e.key for e in site.interrupted])
@@ -132,7 +151,12 @@ def _loops(
     states: deque[link.LinkState] = deque(maxlen=1)
 
     def extras() -> dict[str, Any]:
-        return {"outbox": outbox.depth(), "link": states[-1] if states else None}
+        return {
+            "outbox": outbox.depth(),
+            "link": states[-1] if states else None,
+            "profile": settings.profile,
+            "budgets": settings.budgets,
+        }
 
     def wake() -> None:
         site.wakes.wake()
@@ -158,14 +182,15 @@ def _loops(
         clock,
         boot_id=site.origin.boot_id,
         agent=holdfast_protocol.VERSION,
-        facts=facts(settings.providers.engine),
+        facts=partial(facts, settings.providers.engine, profile=settings.profile),
         wake=site.wakes.wake,
         jitter=_random.random,
     )
+    control = Control(site, extras, wake, Insight(site, chosen, outbox.newest))
     loops: dict[str, Callable[[], Awaitable[None]]] = {
         "reconcile": lambda: run_reconcile(site),
         "ladder": lambda: run_ladder(site, outbox, news),
-        "control": lambda: Control(site, extras, wake).run(folder),
+        "control": lambda: control.run(folder),
         "watchdog": lambda: notify.run_watchdog(clock, site.is_looking),
         "link": lambda: link.run_link(paho.dial, session.options, session.run, clock, on_state=take),
         "beacons": lambda: beacons.run(partial(note, "freshness")),
@@ -186,8 +211,10 @@ def link_problem(state: link.LinkState) -> str:
 
 
 def _pace(settings: Settings) -> Pace:
-    timing = settings.timing
-    return Pace(timing.look_every_s, timing.soak_s, timing.observe_within_s, timing.change_within_s)
+    timing, way = settings.timing, settings.transaction
+    limits = Limits(way.prepare_deadline_s, way.progress_deadline_s, timing.soak_s, way.rollback)
+    at_once = settings.budgets.changes_at_once
+    return Pace(timing.look_every_s, timing.observe_within_s, timing.change_within_s, limits, at_once)
 
 
 def _stamp(clock: FloorClock, boot_id: str) -> Stamp:

@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,9 +17,12 @@ import anyio.abc
 import msgspec
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from holdfast_edge.core.steps import Change, Held, Wait, describe
+from holdfast_edge.core.steps import Change, Gated, Held, Wait, describe
+from holdfast_edge.insight import Insight
 from holdfast_edge.reconcile.site import Site, View
+from holdfast_edge.reconcile.transaction import described
 from holdfast_protocol.errors import HoldfastError, MisuseError
+from holdfast_protocol.wire.names import ResourceKey
 
 NAME: Final = "control.sock"
 MAX_LINE: Final = 1024 * 1024
@@ -27,18 +31,24 @@ MAX_NAMED: Final = 1000  # resources in one hold
 
 
 class Request(msgspec.Struct, forbid_unknown_fields=True):
-    do: str  # status, plan, hold, holds, release
+    do: str  # overview, status, plan, readings, journal, logs, retry, hold, holds, release
     reason: str = ""
     seconds: float = 0.0
     resources: tuple[str, ...] = ()
     id: str = ""
+    device: str = ""
+    metric: str = ""
+    limit: int = 0  # rows or lines; 0: as many as is usual
 
 
 class Control:
-    def __init__(self, site: Site, extras: Callable[[], dict[str, Any]], wake: Callable[[], None]) -> None:
-        """`extras` returns what status adds (outbox, link); `wake` is called when a hold was made or released."""
+    def __init__(
+        self, site: Site, extras: Callable[[], dict[str, Any]], wake: Callable[[], None], insight: Insight
+    ) -> None:
+        """`extras` returns what status adds (outbox, link, budgets); `wake` is called when a hold was made or released."""
         self._site = site
         self._extras = extras
+        self._insight = insight
         self._wake = wake
 
     async def run(self, folder: Path) -> None:
@@ -55,7 +65,7 @@ class Control:
                     # Read before refusing: a socket closed with unread bytes takes the answer with it.
                     line = await BufferedByteReceiveStream(stream).receive_until(b"\n", MAX_LINE)
                     by = _peer(stream)
-                    answer = await self._answer(msgspec.json.decode(line, type=Request), by)
+                    answer = await self.answer(msgspec.json.decode(line, type=Request), by)
                 except HoldfastError as error:
                     answer = _refusal(error.reason, error.message, error.hint)
                 except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -65,16 +75,36 @@ class Control:
                 with contextlib.suppress(anyio.BrokenResourceError):  # who asked may have gone
                     await stream.send(msgspec.json.encode(answer) + b"\n")
 
-    async def _answer(self, request: Request, by: str) -> dict[str, Any]:
+    async def answer(self, request: Request, by: str) -> dict[str, Any]:
+        """Return what was asked; raises HoldfastError. `by` is who asks, for the audit."""
         site = self._site
         match request.do:
             case "status":
-                if site.board.status is None:
-                    await site.fresh_view()
-                extras = msgspec.to_builtins(self._extras())
-                return {"running": True, "status": msgspec.to_builtins(site.board.status), **extras}
+                return await self._status()
+            case "overview":
+                status = await self._status()
+                assert site.view is not None
+                readings, lines = self._insight.readings("", "", 0), await self._insight.journal(0)
+                seen = {"readings": msgspec.to_builtins(readings), "journal": msgspec.to_builtins(lines)}
+                return {**status, "plan": planned(site.view, site), **seen}
+            case "readings":
+                found = self._insight.readings(request.device, request.metric, request.limit)
+                return {"readings": msgspec.to_builtins(found)}
+            case "journal":
+                return {"journal": msgspec.to_builtins(await self._insight.journal(request.limit))}
+            case "logs":
+                key = ResourceKey(request.id)
+                return {"resource": key, "logs": await self._insight.logs(key, request.limit)}
             case "plan":
                 return {"plan": planned(await site.fresh_view(), site)}
+            case "retry":
+                if site.newest() is None:
+                    raise MisuseError("there is no target to try", reason="NoTarget")
+                await site.notices.add("Audit", at=int(site.clock.wall() * 1000), body={"what": "Retry", "by": by})
+                site.retry()
+                self._wake()
+                await site.fresh_view()
+                return {"retry": True, "status": msgspec.to_builtins(site.board.status)}
             case "holds":
                 return {"holds": msgspec.to_builtins(site.holds.active(site.moment()))}
             case "hold":
@@ -96,6 +126,18 @@ class Control:
         return {"hold": msgspec.to_builtins(hold)}
 
 
+    async def _status(self) -> dict[str, Any]:
+        site = self._site
+        if site.board.status is None or site.view is None:
+            await site.fresh_view()
+        return {
+            "running": True,
+            "at": int(site.clock.wall() * 1000),
+            "status": msgspec.to_builtins(site.board.status),
+            **msgspec.to_builtins(self._extras()),
+        }
+
+
 def _refusal(reason: str, message: str, hint: str = "") -> dict[str, Any]:
     return {"error": {"reason": reason, "message": message, "hint": hint}}
 
@@ -112,8 +154,10 @@ def _peer(stream: anyio.abc.SocketStream) -> str:
 
 def planned(view: View, site: Site) -> list[dict[str, str]]:
     """Return each step with when it is done (now, running, later, never, waiting, held) and why not now."""
-    found = [_row(step.key, describe(step), *_when(step, view, site)) for step in view.plan]
-    named = {step.key for step in view.plan}
+    steps = (*view.plan, *site.kept_back)
+    found = [_row(step.key, describe(step), *_when(step, view, site)) for step in steps]
+    named = {step.key for step in steps}
+    found += _way(view, site)
     found += [
         _row(key, f"{key} cannot be looked at", "later", condition.message)
         for key, condition in sorted(view.blind.items())
@@ -127,11 +171,27 @@ def planned(view: View, site: Site) -> list[dict[str, str]]:
     return found
 
 
+def _way(view: View, site: Site) -> list[dict[str, str]]:
+    """Return the row of a newest target that the machine is not brought to now: it waits, or is not tried again."""
+    if view.newest is None or view.newest is view.goal:
+        return []
+    said, _ = described(site)
+    assert said is not None
+    generation = f"generation {view.newest.target.generation}"
+    why = f"{said.cause.phase} {said.cause.resource}: {said.cause.reason}: {said.cause.message}" if said.cause else ""
+    when = "waiting" if said.phase == "preparing" else "never"
+    return [_row(generation, f"apply {generation} ({said.phase})", when, "; ".join(filter(None, (why, said.next))))]
+
+
+def _moment(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _row(key: str, step: str, when: str, why: str) -> dict[str, str]:
     return {"key": key, "step": step, "when": when, "why": why}
 
 
-def _when(step: Change | Wait | Held, view: View, site: Site) -> tuple[str, str]:
+def _when(step: Change | Wait | Held | Gated, view: View, site: Site) -> tuple[str, str]:
     attempt = site.attempts.held.get(step.key)
     failure = f"{attempt.reason}: {attempt.message}" if attempt and attempt.outcome != "done" else ""
     match step:
@@ -139,6 +199,9 @@ def _when(step: Change | Wait | Held, view: View, site: Site) -> tuple[str, str]
             return "waiting", f"on {', '.join(on)}"
         case Held(_, hold, reason, _):
             return "held", f"by {hold}: {reason}"
+        case Gated(_, gate, _, message, until, _):
+            next_chance = f"; next chance {_moment(until)}" if until is not None else ""
+            return "waiting", f"{gate}: {message}{next_chance}"
         case _ if step.key in site.executor.running:
             return "running", ""
         case _ if step.key not in view.due.later:

@@ -9,7 +9,12 @@ from typing import Final, Literal
 
 import msgspec
 
+from holdfast_edge.core import profiles
+from holdfast_edge.core.deferral import NotNow
 from holdfast_edge.core.mapping import prefixes
+from holdfast_edge.core.profiles import Budgets
+from holdfast_edge.providers.kubernetes.access import Access, problem
+from holdfast_edge.sensors.facts import memory_mb
 from holdfast_edge.store.outbox_state import Quotas
 from holdfast_edge.store.targets import Trust
 from holdfast_protocol.errors import InputError, Problem, WireError
@@ -18,6 +23,7 @@ from holdfast_protocol.wire.names import fleet_name, node_name, site_name
 
 DEFAULT: Final = Path("/etc/holdfast/edge.toml")
 _LINE: Final = re.compile(r" \(at line (\d+), column (\d+)\)$")
+_REGISTRY: Final = re.compile(r"[A-Za-z0-9][-.A-Za-z0-9]{0,252}(:[0-9]{1,5})?")
 _PLACE: Final = re.compile(r" - at `\$\.?(.*)`$")
 
 
@@ -53,17 +59,39 @@ class Providers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engine: str = ""  # unix:///run/docker.sock
     host_paths: tuple[str, ...] = ()  # folders of the machine that containers may mount
     privileged: bool = False  # whether containers may be
+    # Where the site asks for images instead: {"docker.io" = "bastion.lan:5000"}; whom to trust there the engine knows.
+    registry_mirrors: dict[str, str] = msgspec.field(default_factory=dict)
     systemd: Literal["", "system", "user"] = ""
     kernel: bool = False  # whether its settings, its modules and the firewall may be changed
+    network: bool = False  # whether its interfaces may be, by systemd-networkd
+    machine: bool = False  # whether its name and its clock may be
+    packages: bool = False  # whether they may be installed and removed
+    accounts: bool = False  # whether users, groups and their SSH keys may be changed
+    security: bool = False  # whether sshd and mandatory access control may be changed, not only looked at
+    kubernetes: Access | None = None  # the site's own API server; None: there is none
 
 
 class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All in seconds."""
 
     look_every_s: float = 30.0
-    soak_s: float = 60.0
+    soak_s: float = 60.0  # that a new target must be as wanted and ready before it is last-good
     observe_within_s: float = 20.0  # for one provider
     change_within_s: float = 300.0  # for one resource
+
+
+class LocalPage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The page for whoever stands at the site. `listen`: 127.0.0.1:8470, [::1]:8470 or unix:/run/holdfast/page.sock; "": off."""
+
+    listen: str = ""
+
+
+class Transaction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a site gets to a new target, and back: deadlines in seconds."""
+
+    prepare_deadline_s: float = 3600.0  # to fetch and try everything, while the machine stays as it is
+    progress_deadline_s: float = 600.0  # for one resource that names none itself, to be as wanted and ready
+    rollback: bool = True  # whether a target that fails is gone back from
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,10 +102,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hub: Hub
     trust: TrustSettings
     node: str = "node-1"
+    profile: Literal["", "micro", "mini", "standard"] = ""  # what it may take, unless said here; "": by its memory
     devices: Devices | None = None  # None: no devices are read
     providers: Providers = Providers()
     timing: Timing = Timing()
+    transaction: Transaction = Transaction()
     quotas: Quotas = Quotas()
+    budgets: Budgets = profiles.TABLE["standard"].budgets
+    page: LocalPage = LocalPage()
+    not_now: NotNow = NotNow()
 
     def trusted(self) -> Trust:
         """Return whom the site believes; `read` has checked it."""
@@ -92,10 +125,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read(path: Path) -> Settings:
-    """Return the settings in a file; raises InputError with every problem found. Relative paths are from its folder."""
+    """Return the settings in a file, what it leaves out by the node's profile; raises InputError with every problem found.
+
+    Relative paths are from its folder.
+    """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-        settings = msgspec.convert(values, Settings)
+        name = values.get("profile") or profiles.by_memory(memory_mb())
+        settings = msgspec.convert(profiles.completed(values, name) if name in profiles.TABLE else values, Settings)
     except OSError as error:
         raise InputError([Problem(error.strerror or str(error), file=str(path))]) from None
     except tomllib.TOMLDecodeError as error:
@@ -160,6 +197,18 @@ def _problems(settings: Settings, file: str) -> list[Problem]:
     for name in Timing.__struct_fields__:
         if getattr(settings.timing, name) <= 0:
             say(f"timing.{name}", "must be more than 0")
+    for name in Budgets.__struct_fields__:
+        if getattr(settings.budgets, name) < 1:
+            say(f"budgets.{name}", "must be 1 or more")
+    for name in ("prepare_deadline_s", "progress_deadline_s"):
+        if getattr(settings.transaction, name) <= 0:
+            say(f"transaction.{name}", "must be more than 0")
+    for name in ("at_most_s", "ask_within_s"):
+        if getattr(settings.not_now, name) <= 0:
+            say(f"not_now.{name}", "must be more than 0")
+    for number, command in enumerate(settings.not_now.commands):
+        if not command.startswith("/"):
+            say(f"not_now.commands[{number}]", "must be an absolute path")
     for key in ("hub", "devices"):
         if (place := getattr(settings, key)) is not None and not 0 < place.port < 65536:
             say(f"{key}.port", "must be 1 to 65535")
@@ -167,11 +216,16 @@ def _problems(settings: Settings, file: str) -> list[Problem]:
         for number, folder in enumerate(getattr(settings.providers, key)):
             if not folder.startswith("/"):
                 say(f"providers.{key}[{number}]", "must be an absolute path")
+    for registry, mirror in settings.providers.registry_mirrors.items():
+        if not _REGISTRY.fullmatch(registry) or not _REGISTRY.fullmatch(mirror):
+            say(f"providers.registry_mirrors.{registry[:80]}", "must be host or host:port, on both sides")
     if settings.devices is not None:
         try:
             prefixes(settings.devices.topics)
         except InputError as error:
             say("devices.topics", error.message)
+    if settings.providers.kubernetes is not None and (wrong := problem(settings.providers.kubernetes)):
+        say("providers.kubernetes", wrong)
     if settings.providers.engine and not settings.providers.engine.startswith("unix:///"):
         say("providers.engine", "must be a local socket: unix:///run/docker.sock")
     return found

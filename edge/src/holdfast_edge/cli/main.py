@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     add("run", _run, "Run the agent until it is told to stop.")
     add("status", _status, "Say what is and is not as wanted. Exit code 1 when not converged.")
     add("plan", _plan, "Say what the agent would do now, and why not. Exit code 1 when there is something.")
+    add("retry", _retry, "Try the newest target once more, after it was rejected or gone back from.")
     hold = add("hold", _hold, "Make the agent leave everything, or the resources named, alone for a while.")
     hold.add_argument("resources", nargs="*", metavar="KIND/NAME", help="what to leave alone (default: everything)")
     hold.add_argument(
@@ -160,6 +161,15 @@ def _plan(options: argparse.Namespace) -> int:
     else:
         print(output.plan_text(rows))
     return NEGATIVE if rows else DONE
+
+
+def _retry(options: argparse.Namespace) -> int:
+    answer = ask(state_folder(options.config), {"do": "retry"})
+    if options.output == "json":
+        output.show_json(answer)
+    else:
+        print(f"trying generation {answer['status']['generation']} again")
+    return DONE
 
 
 def _hold(options: argparse.Namespace) -> int:

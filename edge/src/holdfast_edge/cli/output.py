@@ -45,6 +45,7 @@ def status_text(answer: dict[str, Any]) -> str:
         seen = "as wanted" if status.get("observed_digest") == status["digest"] else "not as wanted"
         position = f"epoch {status['epoch']} generation {status['generation']}"
         lines.append(f"target {position}, {status['digest'][:12]}: {seen}, {stable}")
+    lines += _progress_lines(status.get("progress") or {})
     if link := answer.get("link"):
         why = f" ({link['reason']}: {link['message']})" if link["reason"] and link["doing"] != "settled" else ""
         lines.append(_plain(f"link {link['doing']}{why}"))
@@ -52,6 +53,7 @@ def status_text(answer: dict[str, Any]) -> str:
         waiting = ", ".join(f"{name} {depth['rows']} rows" for name, depth in outbox.items() if depth["rows"])
         lines.append(f"outbox {waiting or 'empty'}")
     lines += [f"problem: {_plain(problem)}" for problem in status.get("problems", ())]
+    lines += [_gate(gate) for gate in status.get("gates", ())]
     lines += [f"hold {_hold(hold)}" for hold in status.get("holds", ())]
     rows = [
         (each["key"], (condition := each["condition"])["type"], condition["reason"], condition.get("message", ""))
@@ -60,6 +62,33 @@ def status_text(answer: dict[str, Any]) -> str:
     if rows:
         lines += ["", table(("RESOURCE", "CONDITION", "REASON", "MESSAGE"), rows)]
     return "\n".join(lines)
+
+
+def _progress_lines(progress: dict[str, Any]) -> list[str]:
+    """Return how far the newest target is: where the machine is kept, why, and what comes next."""
+    if not progress:
+        return []
+    good = progress.get("last_good")
+    lines = [
+        f"progress {progress['phase']}: kept at generation {progress.get('held', 0)},"
+        f" last good is {f'generation {good}' if good else 'none'}"
+    ]
+    for title, cause in (("because", progress.get("cause")), ("going back", progress.get("second"))):
+        if cause:
+            words = (f"{cause['phase']} {cause.get('resource', '')}".strip(), cause.get("reason"), cause.get("message"))
+            hint = f" (try: {cause['hint']})" if cause.get("hint") else ""
+            lines.append(_plain(f"{title} {': '.join(filter(None, words))}{hint}"))
+    if bad := progress.get("bad"):
+        lines.append(f"not tried again: {', '.join(digest[:12] for digest in bad)}")
+    if progress.get("next"):
+        lines.append(_plain(f"next: {progress['next']}"))
+    return lines
+
+
+def _gate(gate: dict[str, Any]) -> str:
+    return _plain(
+        f"{gate['gate']} {'open' if gate['open'] else 'shut'} ({', '.join(gate['windows'])}): {gate['message']}"
+    )
 
 
 def plan_text(rows: Sequence[dict[str, str]]) -> str:

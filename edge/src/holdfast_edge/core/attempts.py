@@ -2,11 +2,12 @@
 
 Failures back off 1 s, 2 s, 4 s … to 5 min; a permanent one is tried again every 5 min, in case the
 machine was mended meanwhile; what is unsupported is not, before the wanted digest changes or the agent starts again.
-Successes that do not last (somebody undoes our change again and again) back off the same way after a few repairs.
+Successes that do not last (somebody undoes our change again and again) back off the same way after a few repairs, and
+after some more we stop joining: contested, tried again once an hour, or at a newer target.
 Everything is keyed by (key, digest), so a newer target starts afresh. [inv: newer-target-cancels-retries]
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal, get_args
 
 import msgspec
@@ -19,9 +20,14 @@ FIRST: Final = 1.0  # seconds
 LONGEST: Final = 300.0  # seconds
 FREE_REPAIRS: Final = 5  # in a row before repairs are slowed down
 LASTED: Final = 120.0  # seconds a change must have lasted for the count of repairs to start again
+BUDGET: Final = 10  # repairs in a row before they count as a contest
+COOL_DOWN: Final = 3600.0  # seconds between two tries at what is contested
 MAX_TEXT: Final = 500  # characters of an error kept
 
-Outcome = Literal["done", "transient", "permanent", "unsupported"]
+CONTESTED_HINT: Final = "find out who changes it back; or say holdfast.io/drift: report, and it is left alone"
+
+Outcome = Literal["done", "contested", "transient", "permanent", "unsupported"]
+MADE: Final = ("done", "contested")  # the change was made, whether or not it lasted
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -61,7 +67,7 @@ def failed(
     jitter: float,
 ) -> Attempt:
     """Return the attempt after an error. A transient error's `after` only ever lengthens the wait."""
-    same = previous is not None and previous.digest == digest and previous.outcome != "done"
+    same = previous is not None and previous.digest == digest and previous.outcome not in MADE
     count = (previous.count if same and previous is not None else 0) + 1
     after = error.after if isinstance(error, TransientError) else 0.0
     return Attempt(
@@ -91,17 +97,29 @@ def _outcome(error: ProviderError) -> Outcome:
 
 
 def done(
-    previous: Attempt | None, key: ResourceKey, digest: str, *, now: float, boot_id: str, jitter: float
+    previous: Attempt | None,
+    key: ResourceKey,
+    digest: str,
+    *,
+    now: float,
+    boot_id: str,
+    jitter: float,
+    differences: Sequence[str] = (),
 ) -> Attempt:
-    """Return the attempt after a success."""
+    """Return the attempt after a success. `differences` are what was repaired."""
     repeated = (
         previous is not None
         and previous.digest == digest
-        and previous.outcome == "done"
+        and previous.outcome in MADE
         and previous.boot_id == boot_id
         and now - previous.not_before < LASTED
     )
     count = (previous.count if repeated and previous is not None else 0) + 1
+    if count > BUDGET:
+        message = f"changed back {count - 1} times: {'; '.join(differences)}"[:MAX_TEXT]
+        return Attempt(
+            key, digest, "contested", count, now, now + COOL_DOWN, boot_id, "Contested", message, CONTESTED_HINT
+        )
     slower = backoff(count - FREE_REPAIRS, jitter) if count > FREE_REPAIRS else 0.0
     return Attempt(key, digest, "done", count, now, now + slower, boot_id)
 

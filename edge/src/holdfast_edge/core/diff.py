@@ -19,11 +19,16 @@ from holdfast_protocol.wire.target import Resource
 
 
 class Owned(msgspec.Struct, frozen=True):
-    """A thing of ours: the body last applied and what it depended on. `digest` is "" until it was applied whole."""
+    """A thing of ours: the body last applied and what it depended on. `digest` is "" until it was applied whole.
+
+    `instance` and `id` (in its blueprint) say what it was made for: late resources are known again by it.
+    """
 
     body: dict[str, Any]
     digest: str = ""
     depends_on: tuple[ResourceKey, ...] = ()
+    instance: str = ""
+    id: str = ""
 
 
 def diff(

@@ -12,6 +12,7 @@ import msgspec
 
 from holdfast_protocol.wire.messages import Hold
 from holdfast_protocol.wire.names import ResourceKey
+from holdfast_protocol.wire.target import HubHold
 
 MAX_SECONDS: Final = 30 * 24 * 3600
 
@@ -23,6 +24,8 @@ class Kept(msgspec.Struct, frozen=True):
     boot_id: str
     made_at: float  # seconds since boot
     seconds: float  # how long it was made for
+    remote: bool = False  # made at the hub: it stands in the target, and ends with it
+    over: bool = False  # of the hub, ended before it left the target: remembered, so that it does not begin again
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -35,11 +38,22 @@ class Moment(msgspec.Struct, frozen=True):
 
 def remaining(kept: Kept, now: Moment) -> float:
     """Return for how many more seconds the hold stands; 0 when it has expired."""
-    if kept.boot_id == now.boot_id:
-        left = kept.made_at + kept.seconds - now.boottime
-    else:
-        left = min(kept.hold.until / 1000 - now.wall, kept.seconds - now.boottime)
-    return max(left, 0.0)
+    return 0.0 if kept.over else left(kept.boot_id, kept.made_at, kept.seconds, kept.hold.until, now)
+
+
+def left(boot_id: str, made_at: float, seconds: float, until: int, now: Moment) -> float:
+    """Return what is left of `seconds` that began at `made_at` of a boot; `until` is the end by the wall clock, in ms."""
+    if boot_id == now.boot_id:
+        return max(made_at + seconds - now.boottime, 0.0)
+    return max(min(until / 1000 - now.wall, seconds - now.boottime), 0.0)
+
+
+def received(hold: HubHold, now: Moment) -> Kept:
+    """Return a hold of the hub as it begins here: what is over stays over, what is left is not more, and by a clock that
+    is late it counts from now, for as long as it was made for. A jump lengthens neither."""
+    rest = min(max(min(hold.until / 1000 - now.wall, hold.seconds), 0.0), float(MAX_SECONDS))
+    shown = Hold(hold.id, hold.reason, int((now.wall + rest) * 1000), hold.by, hold.resources)
+    return Kept(shown, now.boot_id, now.boottime, rest, remote=True, over=rest <= 0)
 
 
 def active(every: Iterable[Kept], now: Moment) -> tuple[Hold, ...]:

@@ -1,92 +1,80 @@
-"""Lifecycle: how far a target has come, and the ladder of reports about it.
+"""Lifecycle: the ladder of reports about a target, from what its statuses say.
 
-    accepted -> applying -> converged -> (soak) -> stable, which makes it last-good
-                   |  ^________|
-                   +-> degraded: nothing more can be done now, and something is wrong
-
-A1 and A2 are said once, A3 whenever its outcome changed (a flapping one at most once a minute), A4 once, after
-everything was as wanted and ready for the whole soak time. Times are seconds since boot.
+A1 and A2 are said once: A2 when everything is prepared, or when the target is rejected. A3 is said whenever its outcome
+changed (a flapping one at most once a minute). A4 is said once, when a target that converged has become last-good.
+Times are seconds since boot.
 """
 
 from typing import Final, Literal
 
 import msgspec
 
-from holdfast_protocol.wire.messages import Status, TargetReport
+from holdfast_protocol.wire.messages import Cause, Status, TargetReport
 
 QUIET: Final = 60.0  # seconds between two A3 reports about one target
 
-Phase = Literal["accepted", "applying", "converged", "stable", "degraded"]
-Outcome = Literal["", "converged", "degraded"]
+Outcome = Literal["", "converged", "degraded", "rolled-back"]
 
 
 class Life(msgspec.Struct, frozen=True):
-    """What is remembered of one target between looks and restarts."""
+    """What was said of one target, between looks and restarts."""
 
     epoch: int = 0
     generation: int = 0
     digest: str = ""
-    phase: Phase = "accepted"
+    judged: bool = False  # A2 was said
     said: Outcome = ""  # by the last A3
     said_at: float = 0.0
-    since: float = 0.0  # of converged
-    stable: bool = False  # A4 was said: this target is last-good
+    owed: Outcome = ""  # what an A3 says once it may
+    stable: bool = False  # A4 was said
 
 
 def resumed(life: Life) -> Life:
-    """Return what a restart leaves: the soak begins again, what was said stays said."""
-    phase: Phase = "applying" if life.phase == "converged" else life.phase
-    return msgspec.structs.replace(life, phase=phase, since=0.0, said_at=-QUIET)
+    """Return what a restart leaves: what was said stays said."""
+    return msgspec.structs.replace(life, owed="", said_at=-QUIET)
 
 
-def advance(life: Life, status: Status, *, now: float, soak: float) -> tuple[Life, tuple[TargetReport, ...]]:
+def advance(life: Life, status: Status, *, now: float) -> tuple[Life, tuple[TargetReport, ...]]:
     """Return the life after `status` and what to report. Equal arguments give equal results; nothing is said twice."""
-    if status.generation == 0:
+    if status.generation == 0 or status.progress is None:
         return life, ()
     reports: list[TargetReport] = []
+    phase = status.progress.phase
     if (life.epoch, life.generation, life.digest) != (status.epoch, status.generation, status.digest):
         life = Life(epoch=status.epoch, generation=status.generation, digest=status.digest, said_at=now - QUIET)
-        reports += [_report("A1", "received", status), _report("A2", "accepted", status)]
-    phase = _phase(life, status, now, soak)
-    since = now if phase == "converged" and life.phase != "converged" else life.since
-    life = msgspec.structs.replace(life, phase=phase, since=since)
-    outcome = _outcome(phase)
-    first_stable = phase == "stable" and not life.stable
-    if outcome and outcome != life.said and (now - life.said_at >= QUIET or first_stable or not life.said):
-        reports.append(_report("A3", outcome, status))
-        life = msgspec.structs.replace(life, said=outcome, said_at=now)
-    if first_stable:
+        reports.append(_report("A1", "received", status))
+    if not life.judged and phase != "preparing":
+        rejected = phase == "rejected"
+        reports.append(_report("A2", "rejected" if rejected else "accepted", status))
+        life = msgspec.structs.replace(life, judged=True)
+    outcome = _outcome(status, phase)
+    stable = phase == "stable" and outcome == "converged" and not life.stable
+    life = msgspec.structs.replace(life, owed=outcome if outcome != life.said else "")
+    if life.owed and (now - life.said_at >= QUIET or stable or not life.said or outcome == "rolled-back"):
+        reports.append(_report("A3", life.owed, status))
+        life = msgspec.structs.replace(life, said=life.owed, said_at=now, owed="")
+    if stable:
         reports.append(_report("A4", "stable", status))
         life = msgspec.structs.replace(life, stable=True)
     return life, tuple(reports)
 
 
-def again_at(life: Life, soak: float) -> float | None:
+def again_at(life: Life) -> float | None:
     """Return when time alone would change something, in seconds since boot; None when only news can."""
-    if life.phase == "converged":
-        return life.since + soak
-    if _outcome(life.phase) not in ("", life.said):
-        return life.said_at + QUIET
-    return None
+    return life.said_at + QUIET if life.owed else None
 
 
-def _phase(life: Life, status: Status, now: float, soak: float) -> Phase:
-    match status.state:
-        case "Converged" if life.stable or (life.phase == "converged" and now - life.since >= soak):
-            return "stable"
-        case "Converged":
-            return "converged"
-        case "Degraded" if not (status.counts.get("Progressing") or status.counts.get("Removing")):
-            return "degraded"
-        case _:
-            return "applying"
-
-
-def _outcome(phase: Phase) -> Outcome:
+def _outcome(status: Status, phase: str) -> Outcome:
     match phase:
-        case "converged" | "stable":
+        case "preparing" | "rolling-back" | "rejected":
+            return ""
+        case "rolled-back" | "stuck":
+            return "rolled-back"
+        case _ if status.state == "Converged":
             return "converged"
-        case "degraded":
+        case _ if status.state == "Degraded" and not (
+            status.counts.get("Progressing") or status.counts.get("Removing")
+        ):
             return "degraded"
         case _:
             return ""
@@ -94,20 +82,35 @@ def _outcome(phase: Phase) -> Outcome:
 
 def _report(
     level: Literal["A1", "A2", "A3", "A4"],
-    outcome: Literal["received", "accepted", "converged", "degraded", "stable"],
+    outcome: Literal["received", "accepted", "rejected", "converged", "degraded", "rolled-back", "stable"],
     status: Status,
 ) -> TargetReport:
-    culprit = next(
-        (entry for entry in status.resources if entry.condition.type in ("Failed", "Degraded", "Unsupported")), None
-    )
-    blamed = culprit if outcome == "degraded" else None
+    cause = _cause(outcome, status)
+    second = status.progress.second if status.progress and outcome == "rolled-back" else None
+    message = f"{cause.resource}: {cause.message}" if cause.resource else cause.message
+    if second is not None:
+        message = f"{message}; going back: {second.resource}: {second.reason}: {second.message}"
     return TargetReport(
         level=level,
         epoch=status.epoch,
         generation=status.generation,
         digest=status.digest,
         outcome=outcome,
-        reason=blamed.condition.reason if blamed else "",
-        message=f"{blamed.key}: {blamed.condition.message}" if blamed else "",
+        reason=cause.reason,
+        message=message,
         observed_digest=status.observed_digest if level in ("A3", "A4") else "",
+        phase=cause.phase,
+        resource=cause.resource,
+        hint=cause.hint or (status.progress.next if status.progress and cause.phase else ""),
     )
+
+
+def _cause(outcome: str, status: Status) -> Cause:
+    if outcome in ("rejected", "rolled-back") and status.progress is not None and status.progress.cause is not None:
+        return status.progress.cause
+    if outcome == "degraded":
+        for entry in status.resources:
+            if entry.condition.type in ("Failed", "Degraded", "Unsupported"):
+                condition = entry.condition
+                return Cause("", entry.key, condition.reason, condition.message, condition.hint)
+    return Cause("")

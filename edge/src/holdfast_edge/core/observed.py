@@ -23,6 +23,7 @@ class Observed(msgspec.Struct, frozen=True):
     readiness: Readiness = "ready"
     reason: str = ""  # a CamelCase word for the readiness: CrashLoop, Inactive, Starting
     message: str = ""
+    hint: str = ""  # what a person can do about it
     detail: Mapping[str, Any] = {}  # for status and health: pids, container ids, restarts
     status: Mapping[str, Any] = {}  # what the kind's Kubernetes `status` would say; expressions read it
 

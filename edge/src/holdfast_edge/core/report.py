@@ -12,11 +12,22 @@ import msgspec
 
 from holdfast_edge.core.attempts import Attempt
 from holdfast_edge.core.diff import Owned
+from holdfast_edge.core.late import Decision
 from holdfast_edge.core.observed import Observed
-from holdfast_edge.core.steps import Create, Held, Remove, Step, Update, Wait
+from holdfast_edge.core.steps import Create, Gated, Held, Remove, Step, Update, Wait
 from holdfast_protocol.wire import digest as digests
 from holdfast_protocol.wire import strict
-from holdfast_protocol.wire.messages import Condition, ConditionType, Hold, ResourceStatus, Status
+from holdfast_protocol.wire.messages import (
+    GONE_BACK,
+    Condition,
+    ConditionType,
+    GateStatus,
+    Hold,
+    InstanceStatus,
+    Progress,
+    ResourceStatus,
+    Status,
+)
 from holdfast_protocol.wire.names import FleetName, NodeName, ResourceKey, SiteName
 from holdfast_protocol.wire.target import Resource, Target
 
@@ -48,9 +59,14 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 class Picture(msgspec.Struct, frozen=True):
-    """Everything a status is made from. `blind` are keys whose provider could not look, with what it said."""
+    """Everything a status is made from. `blind` are keys whose provider could not look, with what it said.
+
+    `target` is the newest; `held` is the one the machine is brought to, which `wanted` and all below speak of; `apart`
+    are the conditions of what only the newest wants.
+    """
 
     target: Target | None
+    held: Target | None
     wanted: Mapping[ResourceKey, Resource]
     observed: Mapping[ResourceKey, Observed]
     owned: Mapping[ResourceKey, Owned]
@@ -61,6 +77,11 @@ class Picture(msgspec.Struct, frozen=True):
     blind: Mapping[ResourceKey, Condition] = {}
     problems: tuple[str, ...] = ()
     last_good: str = ""
+    progress: Progress | None = None
+    apart: Mapping[ResourceKey, Condition] = {}
+    gates: tuple[GateStatus, ...] = ()
+    decision: Decision | None = None  # what of `wanted` this site decides; None: the target says it all
+    instances: tuple[InstanceStatus, ...] = ()  # that are evaluated here
 
 
 def status(picture: Picture, origin: Origin, previous: Status | None, *, at: int, sequence: int) -> Status:
@@ -75,7 +96,7 @@ def status(picture: Picture, origin: Origin, previous: Status | None, *, at: int
         boot_id=origin.boot_id,
         sequence=sequence,
         at=at,
-        state=_state(target, counts),
+        state=_state(target, counts, picture.progress),
         epoch=target.epoch if target else 0,
         generation=target.generation if target else 0,
         digest=target.digest if target else "",
@@ -85,6 +106,9 @@ def status(picture: Picture, origin: Origin, previous: Status | None, *, at: int
         counts=dict(sorted(counts.items())),
         holds=picture.holds,
         problems=picture.problems,
+        progress=picture.progress,
+        gates=picture.gates,
+        instances=picture.instances,
     )
     if previous is not None and not says_something_new(previous, made):
         return previous
@@ -107,13 +131,20 @@ def observed_digest(picture: Picture) -> str:
         if (seen := picture.observed.get(key)) is None or not seen.as_wanted
     }
     unwanted = sorted(key for key in picture.owned if key not in picture.wanted)
-    if not differing and not unwanted:
+    if picture.decision is not None:
+        unwanted += sorted({*picture.decision.kept, *picture.decision.rows})  # nobody can say yet how it should be
+    held = picture.held.digest if picture.held is not None else ""
+    if not differing and not unwanted and held == target.digest:
         return target.digest
-    return digests.digest({"target": target.digest, "differing": differing, "unwanted": unwanted})
+    apart = {} if held == target.digest else {"held": held}
+    return digests.digest({"target": target.digest, "differing": differing, "unwanted": unwanted, **apart})
 
 
 def fitted(made: Status, limit: int = MAX_BYTES) -> Status:
     """Return the status with as many resources as fit, the urgent ones kept; `counts` still count them all."""
+    if len(strict.encode(made.instances)) > limit // 2:
+        bare = tuple(msgspec.structs.replace(each, status={}, conditions=()) for each in made.instances)
+        made = msgspec.structs.replace(made, instances=bare)
     while len(made.resources) > 1 and len(strict.encode(made)) > limit:
         urgent = sorted(made.resources, key=lambda entry: (_BY_URGENCY.index(entry.condition.type), entry.key))
         kept = urgent[: len(urgent) * 3 // 4]
@@ -123,8 +154,9 @@ def fitted(made: Status, limit: int = MAX_BYTES) -> Status:
     return made
 
 
-def _state(target: Target | None, counts: Mapping[ConditionType, int]) -> State:
-    if any(counts.get(kind) for kind in ("Failed", "Degraded", "Unsupported")):
+def _state(target: Target | None, counts: Mapping[ConditionType, int], progress: Progress | None) -> State:
+    gone_back = progress is not None and progress.phase in GONE_BACK
+    if gone_back or any(counts.get(kind) for kind in ("Failed", "Degraded", "Unsupported")):
         return "Degraded"
     if counts.get("Held"):
         return "Held"
@@ -139,8 +171,9 @@ def _resources(picture: Picture, previous: Status | None, at: int) -> tuple[Reso
     before = {entry.key: entry.condition for entry in previous.resources} if previous else {}
     planned = {step.key: step for step in picture.plan}
     found = []
-    for key in sorted({*picture.wanted, *picture.owned}):
-        condition = _condition(key, picture, planned.get(key))
+    keys = {*picture.wanted, *picture.owned} if picture.held is not None else set()
+    for key in sorted(keys | picture.apart.keys()):
+        condition = picture.apart.get(key) or _condition(key, picture, planned.get(key))
         old = before.get(key)
         since = old.since if old and (old.type, old.reason) == (condition.type, condition.reason) else at
         wanted, owned = picture.wanted.get(key), picture.owned.get(key)
@@ -152,6 +185,11 @@ def _resources(picture: Picture, previous: Status | None, at: int) -> tuple[Reso
                 instance=wanted.instance if wanted else "",
             )
         )
+    for key, row in sorted(picture.decision.rows.items()) if picture.decision is not None else ():
+        old = before.get(key)
+        same = old is not None and (old.type, old.reason) == (row.condition.type, row.condition.reason)
+        since = old.since if old is not None and same else at
+        found.append(ResourceStatus(key, msgspec.structs.replace(row.condition, since=since), instance=row.instance))
     return tuple(found)
 
 
@@ -164,9 +202,13 @@ def _condition(key: ResourceKey, picture: Picture, step: Step | None) -> Conditi
         attempt = None
     seen = picture.observed.get(key)
     if wanted is not None and seen is not None and seen.as_wanted:
-        return _settled(seen)
+        kept = picture.decision.kept.get(key) if picture.decision is not None else None
+        return kept if kept is not None and seen.readiness == "ready" else _settled(seen)
     if isinstance(step, Held):
         return Condition("Held", "Hold", f"{step.hold}: {step.reason}")
+    troubled = attempt is not None and (attempt.final or attempt.count >= PATIENCE)
+    if isinstance(step, Gated) and not troubled:
+        return Condition("Waiting", step.reason, f"{'removal: ' if step.removing else ''}{step.gate}: {step.message}")
     if attempt is not None and attempt.outcome != "done":
         return _failing(attempt, removing=wanted is None)
     if wanted is None:
@@ -180,7 +222,7 @@ def _condition(key: ResourceKey, picture: Picture, step: Step | None) -> Conditi
             return Condition("Progressing", "Missing")
         case Update(_, differences):
             return Condition("Progressing", "Differs", "; ".join(differences))
-        case Held() | Remove() | None:
+        case Held() | Gated() | Remove() | None:
             return Condition("Progressing", "NotLookedAt")
 
 
@@ -195,7 +237,7 @@ def _settled(seen: Observed) -> Condition:
         case "progressing":
             return Condition("Progressing", seen.reason or "Starting", seen.message)
         case "degraded":
-            return Condition("Degraded", seen.reason or "Unhealthy", seen.message)
+            return Condition("Degraded", seen.reason or "Unhealthy", seen.message, hint=seen.hint)
 
 
 def _failing(attempt: Attempt, *, removing: bool) -> Condition:

@@ -1,6 +1,6 @@
 """Steps: the closed set of things a plan can say."""
 
-from typing import Any, assert_never
+from typing import Any, Literal, assert_never
 
 import msgspec
 
@@ -53,8 +53,19 @@ class Held(msgspec.Struct, frozen=True, tag="held"):
     removing: bool = False
 
 
+class Gated(msgspec.Struct, frozen=True, tag="gated"):
+    """Possible, but not now: its gate is shut, or somebody there says so. `message` says what it waits for."""
+
+    key: ResourceKey
+    gate: str  # targets or drift
+    reason: Literal["Window", "NotNow", "Clock"]
+    message: str
+    until: int | None  # seconds since 1970 when it is judged anew at the latest; None: nobody can say
+    removing: bool = False
+
+
 Change = Create | Update | Remove
-Step = Create | Update | Remove | Wait | Held
+Step = Create | Update | Remove | Wait | Held | Gated
 
 
 def describe(step: Step) -> str:
@@ -70,6 +81,8 @@ def describe(step: Step) -> str:
             return f"{key} {'is removed after' if removing else 'waits for'} {', '.join(on)}"
         case Held(key, hold, reason):
             return f"{key} is held by {hold}: {reason}"
+        case Gated(key, gate, _, message):
+            return f"{key} waits ({gate}): {message}"
         case _:
             assert_never(step)
 

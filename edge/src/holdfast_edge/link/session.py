@@ -12,6 +12,7 @@ from typing import Final
 
 import anyio
 import anyio.abc
+import anyio.to_thread
 import msgspec
 
 from holdfast_edge.link.beacons import Beacons
@@ -56,11 +57,12 @@ class Session:
         *,
         boot_id: str,
         agent: str,
-        facts: Mapping[str, str],
+        facts: Callable[[], Mapping[str, str]],
         wake: Callable[[], None],
         jitter: Callable[[], float],
     ) -> None:
-        """`broker` says where; `agent` is our version; `jitter` returns a random number in 0..1."""
+        """`broker` says where; `agent` is our version; `facts` reads them, in a thread; `jitter` returns a random number in
+        0..1."""
         self._identity = identity
         self._trust = trust
         self._broker = broker
@@ -72,7 +74,7 @@ class Session:
         self._clock = clock
         self._boot_id = boot_id
         self._agent = agent
-        self._facts = dict(facts)
+        self._facts = facts
         self._wake = wake
         self._jitter = jitter
         self._token = ""
@@ -223,7 +225,7 @@ class Session:
             digest=held.digest if held else "",
             streams=dict(self._outbox.states()),
             features=tuple(sorted(target.FEATURES)),
-            facts=self._facts,
+            facts=dict(await anyio.to_thread.run_sync(self._facts)),
         )
         await connection.publish(self._topic("hello"), messages.seal(hello, self._identity.signer))
 

@@ -1,11 +1,13 @@
 """Executor: carries out changes, one lane for each provider, so that a slow pull holds up no file.
 
 A change is: check, intent in the journal, effect with a deadline, outcome. Lanes run beside the loop; a lane's batch
-belongs to one target, and a newer target ends it. [inv: intent-before-effect, newer-target-cancels-retries]
+belongs to one target, and a newer target ends it; what the last look does not allow any more (a hold, a window that closed) is
+not begun. [inv: intent-before-effect, newer-target-cancels-retries]
 """
 
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import anyio
@@ -15,7 +17,7 @@ import msgspec
 from holdfast_edge.core import attempts
 from holdfast_edge.core.diff import Owned
 from holdfast_edge.core.order import Dependencies
-from holdfast_edge.core.steps import Change, Remove, digest_of
+from holdfast_edge.core.steps import Change, Remove, Update, digest_of
 from holdfast_edge.providers.port import Provider, Scope
 from holdfast_edge.providers.registry import Registry
 from holdfast_edge.store.attempts import Attempts
@@ -25,6 +27,7 @@ from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.wire.names import ResourceKey
 
 T = TypeVar("T")
+AT_ONCE: Final = 16  # changes under way, when nobody says otherwise
 STORE_REST: Final = 5.0  # seconds without changes after the disk refused to keep an intent
 
 
@@ -59,12 +62,15 @@ class Batch(msgspec.Struct, frozen=True):
     changes: tuple[Change, ...]
     scope: Scope
     graph: Dependencies
+    ends: Mapping[ResourceKey, float] = {}  # when a change may no longer begin, in seconds since boot; absent: no end
 
 
 class _Lane:
     def __init__(self, batch: Batch, changes: Sequence[Change]) -> None:
         self.batch = batch
         self.left = [change.key for change in changes]
+        self.may_begin = frozenset(self.left)  # as of the last look
+        self.ends = batch.ends
         self.scope = anyio.CancelScope()
 
 
@@ -80,8 +86,9 @@ class Executor:
         jitter: Callable[[], float],
         deadline: float,
         wake: Callable[[], None],
+        at_once: int = AT_ONCE,
     ) -> None:
-        """`jitter` returns a random number in 0..1; `deadline` is in seconds for one change."""
+        """`jitter` returns a random number in 0..1; `deadline` is in seconds for one change; `at_once`: changes under way."""
         self._registry = registry
         self._journal = journal
         self._attempts = held
@@ -90,6 +97,7 @@ class Executor:
         self._jitter = jitter
         self._deadline = deadline
         self._wake = wake
+        self._turns = anyio.CapacityLimiter(at_once)
         self._lanes: dict[int, _Lane] = {}
         self._rests_until = 0.0
         self.trouble = ""  # why nothing can be recorded, and so nothing is done; "": nothing wrong
@@ -104,6 +112,7 @@ class Executor:
         for lane in self._lanes.values():
             if lane.batch.target != batch.target:
                 lane.scope.cancel()
+            lane.may_begin, lane.ends = frozenset(change.key for change in batch.changes), batch.ends
         if self._clock.boottime() < self._rests_until:
             return
         shares: dict[int, tuple[Provider, list[Change]]] = {}
@@ -119,7 +128,11 @@ class Executor:
         try:
             with lane.scope:
                 for change in changes:
-                    await self._execute(change, provider, lane.batch)
+                    async with self._turns:
+                        if change.key in lane.may_begin and self._clock.boottime() < lane.ends.get(
+                            change.key, math.inf
+                        ):
+                            await self._execute(change, provider, lane.batch)
                     lane.left.remove(change.key)
             self.trouble = ""
         except TransientError as error:  # of the journal: without a kept intent there is no effect
@@ -172,6 +185,7 @@ class Executor:
             now=self._clock.boottime(),
             boot_id=self._boot_id,
             jitter=self._jitter(),
+            differences=change.differences if isinstance(change, Update) else ("it was gone",),
         )
 
     def _now_ms(self) -> int:
@@ -193,4 +207,5 @@ async def _effect(change: Change, provider: Provider, scope: Scope) -> None:
 def _left(change: Change, batch: Batch) -> Owned | None:
     if isinstance(change, Remove):
         return None
-    return Owned(change.resource.body, change.resource.digest, batch.graph.get(change.key, ()))
+    one = change.resource
+    return Owned(one.body, one.digest, batch.graph.get(change.key, ()), one.instance, one.id)

@@ -1,4 +1,4 @@
-"""Ladder: A1 to A4, last-good, and every notice on its way to stream p0.
+"""Ladder: A1 to A4, and every notice on its way to stream p0.
 
 Beside the reconcile loop and never in it: a full outbox delays reports and nothing else. [inv: outbox-never-blocks-reconcile]
 """
@@ -33,7 +33,7 @@ async def run_ladder(site: Site, outbox: Records, news: Wakes) -> None:
             except TransientError as error:
                 _note(site, f"{error.reason}: reports wait: {error.message}")
                 refused = True
-            again = lifecycle.again_at(life, site.soak)
+            again = lifecycle.again_at(life)
             wait = IDLE if again is None else max(again - site.clock.boottime(), 0.0)
             await news.wait(at_least=0.0, at_most=min(wait, RETRY) if refused else wait)
 
@@ -49,14 +49,9 @@ async def _advanced(site: Site, life: Life) -> Life:
     status = site.board.status
     if status is None:
         return life
-    made, reports = lifecycle.advance(life, status, now=site.clock.boottime(), soak=site.soak)
-    if made == life:
-        return life
-    now = int(site.clock.wall() * 1000)
-    if made.stable and not life.stable:
-        await site.targets.settle(status.digest, at=now)
-        site.wakes.wake()
-    await site.memory.save_life(made, reports, at=now)
+    made, reports = lifecycle.advance(life, status, now=site.clock.boottime())
+    if made != life:
+        await site.memory.save_life(made, reports, at=int(site.clock.wall() * 1000))
     return made
 
 

@@ -8,9 +8,16 @@ import anyio.abc
 
 from holdfast_edge.core import attempts, report
 from holdfast_edge.core.diff import diff
+from holdfast_edge.core.drift import conditions, tolerated
+from holdfast_edge.core.gates import gate_of
+from holdfast_edge.core.holds import Moment
+from holdfast_edge.core.progress import kept_up
+from holdfast_edge.core.steps import Step
 from holdfast_edge.providers.port import Scope
+from holdfast_edge.reconcile import transaction
 from holdfast_edge.reconcile.executor import Batch
-from holdfast_edge.reconcile.site import Site, View
+from holdfast_edge.reconcile.observe import Sight
+from holdfast_edge.reconcile.site import Goal, Site, View
 from holdfast_protocol.errors import TransientError
 from holdfast_protocol.wire.names import ResourceKey
 
@@ -24,10 +31,14 @@ async def run_reconcile(site: Site) -> None:
         while True:
             site.wakes.take()
             began = site.clock.boottime()
+            await _kept(site, transaction.begin(site, group))
             view = await look(site, group)
+            await _kept(site, transaction.judge(site, view))
+            if (view.goal, view.newest) != (site.goal(), site.newest()):  # what was seen was for another
+                continue
             if view.goal is not None:
                 scope = Scope(view.goal.wanted, _previous(site))
-                site.executor.start(group, Batch(view.goal.target.digest, view.due.now, scope, view.goal.graph))
+                site.executor.start(group, _batch(site, view, view.goal, scope))
             await say(site, view)
             took = site.clock.boottime() - began
             await site.wakes.wait(at_least=min(max(REST, took), MAX_REST), at_most=_patience(site, view))
@@ -37,10 +48,16 @@ async def look(site: Site, group: anyio.abc.TaskGroup) -> View:
     """Return what is wanted, what is there and what may be done about it now."""
     now = site.moment()
     await _kept(site, site.holds.expire(now))
+    if site.targets.current is not None:
+        wanted = site.targets.current.content.holds
+        await _kept(site, site.holds.follow(wanted, now))
     goal = site.goal()
+    newest = site.newest()
     if goal is None:  # nothing is wanted and nothing unwanted: what is owned stays
-        return View(None, {}, {}, site.holds.active(now), (), attempts.Due((), {}))
+        return View(None, newest, {}, {}, site.holds.active(now), (), attempts.Due((), {}))
     sight = await site.observer.look(group, Scope(goal.wanted, _previous(site)))
+    goal, sight = await _evaluated(site, group, goal, sight)
+    newest = site.newest()
     now, holds = site.moment(), site.holds.active(now)
     tried = site.attempts.held
     unsupported = frozenset(
@@ -48,19 +65,49 @@ async def look(site: Site, group: anyio.abc.TaskGroup) -> View:
         for key, attempt in tried.items()
         if attempt.outcome == "unsupported" and key in goal.wanted and goal.wanted[key].digest == attempt.digest
     )
-    plan = diff(goal.wanted, goal.graph, sight.observed, site.owned.things, holds, unsupported)
-    due = attempts.due(plan, tried, now=now.boottime, boot_id=now.boot_id)
+    seen, drifted = tolerated(site.lenient(goal), goal.wanted, site.owned.things, sight.observed)
+    plan = diff(goal.wanted, goal.graph, seen, site.owned.things, holds, unsupported)
+    if site.is_preparing:
+        plan = kept_up(plan, site.owned.things)
+    plan, due, ends = await _may_begin(site, group, plan, now, whole=not sight.blind and not site.is_preparing)
     await _kept(site, site.attempts.forget_others({*goal.wanted, *site.owned.things}))
-    return View(goal, dict(sight.observed), dict(sight.blind), holds, plan, due)
+    return View(goal, newest, seen, dict(sight.blind), holds, plan, due, unsupported, ends, drifted)
+
+
+async def _evaluated(site: Site, group: anyio.abc.TaskGroup, goal: Goal, sight: Sight) -> tuple[Goal, Sight]:
+    """Return what is wanted and seen after what the target leaves to this site was judged by the look."""
+    sight = await site.evaluation.see(group, goal.target, goal.wanted, sight)
+    after = site.goal()
+    if after is not None and after.target is goal.target:
+        goal = after
+    return goal, await site.policing.see(group, goal.target, goal.wanted, sight)
+
+
+async def _may_begin(
+    site: Site, group: anyio.abc.TaskGroup, plan: tuple[Step, ...], now: Moment, *, whole: bool
+) -> tuple[tuple[Step, ...], attempts.Due, dict[ResourceKey, float]]:
+    """Return the plan with what windows and "not now" keep back, what of it is due, and until when it may begin."""
+    keeper, owned, newest = site.gatekeeper, site.owned.things, site.targets.current
+    assert newest is not None
+    keeper.judge(newest, plan, owned, now, whole=whole)
+    plan, ends = keeper.windowed(plan, owned, now, back=site.goes_back)
+    due = attempts.due(plan, site.attempts.held, now=now.boottime, boot_id=now.boot_id)
+    asked = [each for each in due.now if not site.goes_back or gate_of(each, owned) == "drift"]
+    plan = await keeper.deferred(group, plan, asked, owned, now)
+    due = attempts.due(plan, site.attempts.held, now=now.boottime, boot_id=now.boot_id)
+    await _kept(site, keeper.save(now))
+    return plan, due, ends
 
 
 async def say(site: Site, view: View) -> None:
     """Put the status on the board when it says something new."""
     goal = view.goal
+    said, apart = transaction.described(site)
     picture = report.Picture(
-        target=goal.target if goal else None,
+        target=view.newest.target if view.newest else None,
+        held=goal.target if goal else None,
         wanted=goal.wanted if goal else {},
-        observed=view.observed,
+        observed={**view.observed, **view.drifted},
         owned=site.owned.things,
         plan=view.plan,
         attempts=site.attempts.held,
@@ -69,6 +116,11 @@ async def say(site: Site, view: View) -> None:
         blind=view.blind,
         problems=_problems(site),
         last_good=site.targets.last_good,
+        progress=said,
+        gates=site.gatekeeper.statuses(),
+        apart={**conditions(view.drifted), **apart},
+        decision=goal.decision if goal else None,
+        instances=site.evaluation.statuses(goal.target) if goal else (),
     )
     now, before = site.moment(), site.board.status or site.remembered
     # Grows within a boot also when the database was lost.
@@ -91,12 +143,29 @@ async def _kept(site: Site, write: Awaitable[None]) -> None:
 
 
 def _problems(site: Site) -> tuple[str, ...]:
-    trouble = tuple(text for text in (site.owned.note, site.executor.trouble) if text)
-    return (*site.damage, *site.targets.problems(), *trouble, *sorted(site.board.notes.values()))
+    trouble = tuple(text for text in (site.owned.note, site.transactions.note, site.executor.trouble) if text)
+    return (
+        *site.damage,
+        *site.targets.problems(),
+        *trouble,
+        *site.gatekeeper.problems(),
+        *sorted(site.board.notes.values()),
+    )
 
 
 def _previous(site: Site) -> dict[ResourceKey, dict[str, Any]]:
     return {key: thing.body for key, thing in site.owned.things.items()}
+
+
+def _batch(site: Site, view: View, goal: Goal, scope: Scope) -> Batch:
+    return Batch(_purpose(site, goal), view.due.now, scope, goal.graph, view.ends)
+
+
+def _purpose(site: Site, goal: Goal) -> str:
+    """Return what a batch works for: a newer target ends what is under way, also while it is only prepared; one that
+    differs in windows and holds only lets it finish."""
+    newest = site.newest()
+    return f"{goal.work} of {newest.work if newest else ''}"
 
 
 def _patience(site: Site, view: View) -> float:
@@ -104,6 +173,10 @@ def _patience(site: Site, view: View) -> float:
     retry = view.due.next_at
     ends = site.holds.next_end(site.moment())
     waits = [site.look_every]
+    if (moves := transaction.patience(site)) is not None:
+        waits.append(moves)
+    if (judged := site.gatekeeper.next_judgement(site.moment())) is not None:
+        waits.append(judged)
     if retry is not None:
         waits.append(retry - site.clock.boottime())
     if ends is not None:

@@ -1,18 +1,28 @@
-"""Facts: what this machine is, for placement and for people. Text only, read once at start, cheap."""
+"""Facts: what this machine is, for placement and for people. Text only, cheap, read again for every hello."""
 
 import hashlib
 import os
 import platform
+import re
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from holdfast_edge.core import profiles
+from holdfast_edge.sensors.hardware import hardware_facts
+from holdfast_protocol.runtime import zones
+
 MAX_TEXT: Final = 128  # characters
+_EXPRESSIONS: Final = ("cel_expr_python", "re2", "yaml")  # what blueprints are evaluated with; not imported
+MAX_FACTS: Final = 60  # a hub takes 64
 
 
-def facts(engine: str = "", root: Path = Path("/")) -> dict[str, str]:
-    """Return facts by name. `engine` is the container engine's socket, "" when none is configured."""
+def facts(engine: str = "", root: Path = Path("/"), profile: str = "") -> dict[str, str]:
+    """Return facts by name. `engine` is the container engine's socket, "" when none is configured; `profile` what the
+    settings call this node, "": by its memory. Blocking, but memory only."""
     release = _release(root / "etc/os-release")
+    memory = memory_mb(root)
     found = {
         "arch": platform.machine(),
         "os": release.get("ID", platform.system().lower()),
@@ -20,12 +30,18 @@ def facts(engine: str = "", root: Path = Path("/")) -> dict[str, str]:
         "kernel": platform.release(),
         "hostname": platform.node(),
         "cpus": str(os.cpu_count() or 0),
-        "memory-mb": _memory_mb(root / "proc/meminfo"),
+        "memory-mb": str(memory or ""),
+        "profile": profile or (profiles.by_memory(memory) if memory else ""),
         "machine": _machine(root / "etc/machine-id"),
+        "time-zone": zones.local_name(root / "etc/localtime"),
+        "expressions": "yes" if all(map(find_spec, _EXPRESSIONS)) else "no",
         "engine": "yes" if engine and _socket(engine, root) else "no",
+        "engine-kind": _engine_kind(engine) if engine else "",
+        "systemd-version": _systemd_version(root),
         "systemd": "yes" if (root / "run/systemd/system").is_dir() and shutil.which("systemctl") else "no",
     }
-    return {name: value[:MAX_TEXT] for name, value in found.items() if value}
+    told = {name: value[:MAX_TEXT] for name, value in (found | hardware_facts(root)).items() if value}
+    return dict(list(told.items())[:MAX_FACTS])
 
 
 def _text(path: Path) -> str:
@@ -40,12 +56,13 @@ def _release(path: Path) -> dict[str, str]:
     return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
 
 
-def _memory_mb(path: Path) -> str:
-    for line in _text(path).splitlines():
+def memory_mb(root: Path = Path("/")) -> int:
+    """Return the machine's memory in MB, 0 when it does not say."""
+    for line in _text(root / "proc/meminfo").splitlines():
         name, _, rest = line.partition(":")
         if name == "MemTotal" and rest.split():
-            return str(int(rest.split()[0]) // 1024)
-    return ""
+            return int(rest.split()[0]) // 1024
+    return 0
 
 
 def _machine(path: Path) -> str:
@@ -57,3 +74,15 @@ def _machine(path: Path) -> str:
 def _socket(url: str, root: Path) -> bool:
     scheme, _, path = url.partition("://")
     return (root / path.lstrip("/")).exists() if scheme == "unix" else bool(path)
+
+
+def _engine_kind(url: str) -> str:
+    return next((kind for kind in ("docker", "podman") if kind in url), "other")
+
+
+def _systemd_version(root: Path) -> str:
+    """The number in the name of its library: no program has to be started for it."""
+    for folder in ("usr/lib/systemd", "lib/systemd", *(f"usr/lib/{platform.machine()}-linux-gnu/systemd",)):
+        for library in sorted((root / folder).glob("libsystemd-shared-*.so")):
+            return re.split(r"[.~-]", library.name.removeprefix("libsystemd-shared-"))[0]
+    return ""

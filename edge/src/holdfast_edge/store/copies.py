@@ -8,6 +8,8 @@ from holdfast_edge.store.outbox_files import drop_ballast
 from holdfast_protocol.errors import TransientError
 
 TARGET: Final = "target.dsse"  # the last accepted target, the signed bytes as received
+LAST_GOOD: Final = "last-good.dsse"  # the last stable target, the signed bytes as received
+TRANSACTION: Final = "transaction.json"  # how far the newest target was, and the digests gone back from
 OWNED: Final = "owned.jsonl"  # what is ours, with the bodies to remove it by
 FLOOR: Final = "floor"  # what time it was at least, in seconds since 1970
 

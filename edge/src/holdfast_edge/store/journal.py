@@ -8,11 +8,12 @@ from typing import Final
 
 import msgspec
 
-from holdfast_edge.core.attempts import Attempt
+from holdfast_edge.core.attempts import MADE, Attempt
 from holdfast_edge.core.diff import Owned
 from holdfast_edge.core.order import Dependencies
 from holdfast_edge.core.steps import Change, Remove, digest_of
 from holdfast_edge.store import attempts as attempt_rows
+from holdfast_edge.store import notices
 from holdfast_edge.store import owned as owned_rows
 from holdfast_edge.store.attempts import Attempts
 from holdfast_edge.store.owned import OwnedThings
@@ -27,6 +28,17 @@ class Entry(msgspec.Struct, frozen=True):
     key: ResourceKey
     action: str
     digest: str
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One change as it is remembered. Times in milliseconds since 1970; `ended` 0 and no outcome: not ended."""
+
+    key: ResourceKey
+    action: str
+    began: int
+    ended: int
+    outcome: str
+    message: str
 
 
 class Journal:
@@ -66,12 +78,34 @@ class Journal:
                 (at, attempt.outcome, attempt.message, number),
             )
             attempt_rows.put(connection, attempt)
-            if attempt.outcome == "done" and applied is not None:
+            if attempt.outcome in MADE and applied is not None:
                 owned_rows.put(connection, change.key, applied)
-            elif attempt.outcome == "done":
+            elif attempt.outcome in MADE:
                 owned_rows.drop(connection, change.key)
-        if attempt.outcome == "done":
+            if self._is_news(attempt):
+                alarm = {"reason": attempt.reason, "resource": change.key, "message": attempt.message}
+                notices.insert(connection, "Alarm", at, alarm)
+        if attempt.outcome in MADE:
             self._owned.remember(change.key, applied, durable=False)
+
+    def _is_news(self, attempt: Attempt) -> bool:
+        """Return whether a contest has just been recognised; it is said once."""
+        before = self._attempts.held.get(attempt.key)
+        known = before is not None and before.digest == attempt.digest and before.outcome == "contested"
+        return attempt.outcome == "contested" and not known
+
+    async def recent(self, limit: int) -> list[Line]:
+        """Return the newest entries, the newest first."""
+        return await self._database.call(self._recent, limit)
+
+    def _recent(self, limit: int) -> list[Line]:
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT key, action, began_at, coalesce(ended_at, 0), coalesce(outcome, ''), coalesce(message, '')"
+                " FROM journal ORDER BY id DESC LIMIT ?",
+                (limit,),
+            ).fetchall()
+        return [Line(ResourceKey(row[0]), *row[1:]) for row in rows]
 
     async def refuse(self, attempt: Attempt) -> None:
         """Commit that a change was not even begun: what it asks for can never be."""

@@ -26,6 +26,14 @@ class Notices:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def add(self, kind: str, *, at: int, body: dict[str, Any]) -> None:
+        """Commit a notice that follows from nothing else on disk. `at` in milliseconds since 1970."""
+        await self._database.call(self._add, kind, at, body)
+
+    def _add(self, kind: str, at: int, body: dict[str, Any]) -> None:
+        with self._database.transaction() as connection:
+            insert(connection, kind, at, body)
+
     async def waiting(self) -> tuple[tuple[int, Record], ...]:
         """Return the oldest notices with their numbers, at most 100."""
         return await self._database.call(self._waiting)

@@ -10,9 +10,11 @@ from typing import Final, Self
 
 import anyio
 
+from holdfast_edge.store.newest import KEPT as NEWEST_KEPT
+from holdfast_edge.store.newest import Newest, last_readings
 from holdfast_edge.store.outbox_opening import open_outbox
 from holdfast_edge.store.outbox_state import Depth, Page, Quotas, View
-from holdfast_edge.store.outbox_writer import Append, Writer
+from holdfast_edge.store.outbox_writer import AT_ONCE, Append, Writer
 from holdfast_protocol.errors import MisuseError
 from holdfast_protocol.runtime.sqlite import Database
 from holdfast_protocol.wire.batch import Stamp
@@ -29,23 +31,37 @@ class Outbox:
     `revision` grows with everything that may give the sender something to do, `heard` with every word of the hub.
     """
 
-    def __init__(self, database: Database, writer: Writer) -> None:
+    def __init__(self, database: Database, writer: Writer, newest: Newest, batches_at_once: int = MAX_CREDIT) -> None:
         self.revision = 0
         self.heard = 0
         self._database = database
         self._writer = writer
+        self.newest = newest
+        self._batches_at_once = batches_at_once
         self._acks: dict[str, StreamAck] = {}
         self._waiting: anyio.Event | None = None  # None: nobody waits
 
     @classmethod
-    def open(cls, folder: Path, *, quotas: Quotas, stamp: Callable[[], Stamp]) -> Self:
+    def open(
+        cls,
+        folder: Path,
+        *,
+        quotas: Quotas,
+        stamp: Callable[[], Stamp],
+        rows_at_once: int = AT_ONCE,
+        batches_at_once: int = MAX_CREDIT,
+        newest_kept: int = NEWEST_KEPT,
+    ) -> Self:
         """Open `folder`/outbox.db, or begin a new history when it is damaged, lost or not the one last written here.
 
-        Blocks. `stamp` reads the node's clocks; it is called from the database's thread. Raises TransientError
+        Blocks. `stamp` reads the node's clocks; it is called from the database's thread. `rows_at_once` in a transaction,
+        `batches_at_once` of a stream under way, `newest_kept` series in memory. Raises TransientError
         `DiskFull`, PermanentError `NewerSchema`.
         """
         database, streams = open_outbox(folder, quotas, stamp())
-        return cls(database, Writer(folder, database, streams, quotas, stamp))
+        newest = Newest(newest_kept)
+        newest.take(last_readings(database))
+        return cls(database, Writer(folder, database, streams, quotas, stamp, rows_at_once), newest, batches_at_once)
 
     async def append_readings(self, readings: Sequence[Reading], *, cursor: tuple[str, bytes] | None = None) -> None:
         """Return when `readings` (p3) and the producer's cursor (name, value) are durable, both or neither.
@@ -53,6 +69,7 @@ class Outbox:
         Raises MisuseError `BadReading`, TransientError `DiskFull`.
         """
         await self._append("p3", Append(readings=readings, cursor=cursor))
+        self.newest.take(readings)
 
     async def append_records(
         self, stream: str, records: Sequence[Record], *, keys: Sequence[str] | None = None
@@ -116,7 +133,7 @@ class Outbox:
         if ack is None:
             return View(acked, acked)
         credit = max(ack.credit, 1 if stream == "p0" else 0)  # no hub stops reports and alarms
-        return View(ack.upto, max(ack.high, ack.upto), ack.missing, min(credit, MAX_CREDIT))
+        return View(ack.upto, max(ack.high, ack.upto), ack.missing, min(credit, MAX_CREDIT, self._batches_at_once))
 
     async def read(self, stream: str, first: int, upto: int) -> Page | None:
         """Return the segments from the one that holds `first` on, as many as fit a batch; None when there are none."""

@@ -4,7 +4,8 @@ import secrets
 import sqlite3
 from typing import Final
 
-from holdfast_edge.store.outbox_state import Stream
+from holdfast_edge.store import outbox_sent as sent
+from holdfast_edge.store.outbox_state import Loss, Odometer, Stream
 from holdfast_protocol.errors import TransientError
 from holdfast_protocol.wire.batch import GENESIS, Stamp, link
 from holdfast_protocol.wire.names import Incarnation
@@ -35,9 +36,42 @@ def load(connection: sqlite3.Connection) -> dict[str, Stream]:
             "SELECT coalesce(sum(count), 0), coalesce(sum(size), 0) + count(*) * ? FROM groups WHERE stream = ?",
             (OVERHEAD, stream.stream),
         ).fetchone()
+        stream.coarse, stream.coarse_bytes = _coarse(connection, stream)
         _find_oldest(connection, stream)
+        sent.load(connection, stream)
         found[stream.stream] = stream
     return found
+
+
+def _coarse(connection: sqlite3.Connection, stream: Stream) -> tuple[int, int]:
+    """Return up to where groups were downsampled, and the bytes held there."""
+    (upto,) = connection.execute(
+        "SELECT coalesce(max(first + count - 1), 0) FROM groups WHERE stream = ? AND thin = 1", (stream.stream,)
+    ).fetchone()
+    (held,) = connection.execute(
+        "SELECT coalesce(sum(size), 0) + count(*) * ? FROM groups WHERE stream = ? AND first <= ?",
+        (OVERHEAD, stream.stream, upto),
+    ).fetchone()
+    return upto, held
+
+
+def losses(connection: sqlite3.Connection) -> dict[str, dict[str, Loss]]:
+    """Return everything ever dropped, by class and reason."""
+    found: dict[str, dict[str, Loss]] = {}
+    for stream, reason, count, size in connection.execute("SELECT stream, reason, rows, bytes FROM losses").fetchall():
+        found.setdefault(stream, {})[reason] = Loss(count, size)
+    return found
+
+
+def odometer(connection: sqlite3.Connection) -> Odometer:
+    return Odometer(*connection.execute("SELECT total, boot_id, boottime, day, spent FROM odometer").fetchone())
+
+
+def save_odometer(connection: sqlite3.Connection, odometer: Odometer) -> None:
+    connection.execute(
+        "UPDATE odometer SET total = ?, boot_id = ?, boottime = ?, day = ?, spent = ?",
+        (odometer.total, odometer.boot_id, odometer.boottime, odometer.day, odometer.spent),
+    )
 
 
 def save(connection: sqlite3.Connection, stream: Stream) -> None:
@@ -58,7 +92,13 @@ def save(connection: sqlite3.Connection, stream: Stream) -> None:
 
 
 def insert(
-    connection: sqlite3.Connection, stream: Stream, encoded: Encoded, kind: str, stamp: Stamp, key: str = ""
+    connection: sqlite3.Connection,
+    stream: Stream,
+    encoded: Encoded,
+    kind: str,
+    stamp: Stamp,
+    key: str = "",
+    expires: int = 0,
 ) -> None:
     """Number a group, link it to the chain and store it. A row of p1 replaces the one with its `key`."""
     if key:
@@ -68,8 +108,8 @@ def insert(
     chain = link(stream.tip, first, encoded.count, encoded.blob)
     size = len(encoded.blob)
     connection.execute(
-        "INSERT INTO groups (stream, first, count, kind, key, raw, size, before, chain,"
-        " boot_id, boottime, wall, quality, blob) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO groups (stream, first, count, kind, key, raw, size, expires, thin, before, chain,"
+        " boot_id, boottime, wall, quality, blob) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?)",
         (
             stream.stream,
             first,
@@ -78,6 +118,7 @@ def insert(
             key,
             encoded.raw,
             size,
+            expires,
             stream.tip,
             chain,
             stamp.boot_id,
@@ -91,10 +132,12 @@ def insert(
     stream.oldest = stream.oldest if stream.rows else stamp.wall
     stream.rows += encoded.count
     stream.bytes += size + OVERHEAD
+    stream.taken += size + OVERHEAD
+    stream.loose += 1
 
 
 def evict(connection: sqlite3.Connection, stream: Stream, quota: int) -> None:
-    """Drop the oldest groups of p2 and p3 until `quota` bytes hold the rest; p0 and p1 refuse what does not fit."""
+    """Drop the oldest groups of p2 until `quota` bytes hold the rest; p0 and p1 refuse what does not fit."""
     if stream.bytes > quota and stream.stream in ("p0", "p1"):
         raise TransientError(
             f"stream {stream.stream} is full: {stream.bytes} of {quota} bytes",
@@ -118,7 +161,10 @@ def drop_oldest(connection: sqlite3.Connection, stream: Stream, reason: str) -> 
 
 
 def drop(connection: sqlite3.Connection, stream: Stream, first: int, reason: str) -> None:
-    """Put a tombstone where a group was. [inv: every-loss-is-counted]"""
+    """Put a tombstone where a group was. [inv: every-loss-is-counted]
+
+    It takes in what was left out of the group before, so that a node that drops for ever keeps one tombstone.
+    """
     name = stream.stream
     row = connection.execute(
         "DELETE FROM groups WHERE stream = ? AND first = ? RETURNING count, size, before, chain", (name, first)
@@ -127,7 +173,8 @@ def drop(connection: sqlite3.Connection, stream: Stream, first: int, reason: str
     last = first + count - 1
     stream.rows -= count
     stream.bytes -= size + OVERHEAD
-    stream.lost += 0 if reason == "Compacted" else count
+    stream.coarse_bytes -= size + OVERHEAD if first <= stream.coarse else 0
+    count_loss(connection, stream, reason, count, size)
     previous = connection.execute(
         "SELECT first, size, before FROM tombstones WHERE stream = ? AND first < ? AND last = ? AND reason = ?",
         (name, first, first - 1, reason),
@@ -146,6 +193,26 @@ def drop(connection: sqlite3.Connection, stream: Stream, first: int, reason: str
         (name, first, last, size, reason, before, chain),
     )
     _find_oldest(connection, stream)
+
+
+def count_loss(connection: sqlite3.Connection, stream: Stream, reason: str, count: int, size: int) -> None:
+    stream.lost += 0 if reason == "Compacted" else count
+    connection.execute(
+        "INSERT INTO losses VALUES (?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET rows = rows + excluded.rows, bytes = bytes + excluded.bytes",
+        (stream.stream, reason, count, size),
+    )
+
+
+def expire(connection: sqlite3.Connection, stream: Stream, now: int, at_most: int) -> bool:
+    """Drop groups whose time is over by the odometer; return whether there may be more."""
+    found = connection.execute(
+        "SELECT first FROM groups WHERE stream = ? AND expires <> 0 AND expires <= ? ORDER BY expires LIMIT ?",
+        (stream.stream, now, at_most),
+    ).fetchall()
+    for (first,) in found:
+        drop(connection, stream, first, "Expired")
+    return len(found) == at_most
 
 
 def _find_oldest(connection: sqlite3.Connection, stream: Stream) -> None:
@@ -182,6 +249,7 @@ def release(connection: sqlite3.Connection, stream: Stream, upto: int, chain: by
     connection.execute("DELETE FROM tombstones WHERE stream = ? AND last <= ?", (stream.stream, upto))
     stream.rows -= sum(row[2] for row in groups)
     stream.bytes -= sum(row[3] + OVERHEAD for row in groups)
+    stream.coarse_bytes -= sum(row[3] + OVERHEAD for row in groups if row[1] <= stream.coarse)
     stream.acked, stream.anchor = upto, chain
     _find_oldest(connection, stream)
     return more

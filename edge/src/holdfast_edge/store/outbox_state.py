@@ -1,5 +1,7 @@
 """What is true of one stream of the outbox, kept in memory beside the database."""
 
+from typing import Final
+
 import msgspec
 
 from holdfast_protocol.wire.batch import Segment
@@ -7,6 +9,7 @@ from holdfast_protocol.wire.messages import StreamState
 from holdfast_protocol.wire.names import Incarnation
 
 MiB = 1024 * 1024
+DAY_MS: Final = 86_400_000
 
 
 class Quotas(msgspec.Struct, frozen=True):
@@ -28,13 +31,20 @@ class Quotas(msgspec.Struct, frozen=True):
         return self.file or (self.p0 + self.p1 + self.p2 + self.p3) * 5 // 4 + 4 * MiB
 
 
+class Loss(msgspec.Struct, frozen=True):
+    rows: int
+    bytes: int
+
+
 class Depth(msgspec.Struct, frozen=True):
     """What a class holds and has lost. `oldest`: milliseconds since 1970 by this node's clock, 0 when empty."""
 
     rows: int
     bytes: int
     oldest: int
-    lost: int  # rows dropped for want of room or because of damage, since the database was made
+    lost: int  # rows that will never reach the hub, since the database was made
+    quota: int = 0  # bytes
+    losses: dict[str, Loss] = {}  # by reason; `Compacted` (p1) is no loss: a newer value of the same key is there
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -50,8 +60,28 @@ class Page(msgspec.Struct, frozen=True):
     segments: list[Segment]
 
 
+class Odometer(msgspec.Struct, frozen=True):
+    """How long a node has run, all boots together; no wall clock is asked. Milliseconds.
+
+    The time a machine was off is not counted, for nobody knows it: what is to be kept for a day is kept a day at least.
+    """
+
+    total: int = 0
+    boot_id: str = ""
+    boottime: int = 0
+    day: int = 0  # which 24 hours of running
+    spent: int = 0  # bytes of history sent in them
+
+    def at(self, boot_id: str, boottime: int) -> "Odometer":
+        """Return the odometer at a later moment."""
+        passed = boottime - self.boottime if boot_id == self.boot_id else boottime
+        total = self.total + max(passed, 0)
+        day = total // DAY_MS
+        return Odometer(total, boot_id, boottime, day, self.spent if day == self.day else 0)
+
+
 class Stream(msgspec.Struct):
-    """Copied for every transaction and put in place after its commit."""
+    """Copied for every transaction and put in place after its commit: what it holds is never changed in place."""
 
     stream: str
     incarnation: Incarnation
@@ -64,6 +94,11 @@ class Stream(msgspec.Struct):
     rows: int = 0
     bytes: int = 0
     oldest: int = 0
+    sent: tuple[tuple[int, int], ...] = ()  # ascending and apart: what may have been sent
+    coarse: int = 0  # up to here groups were downsampled, or found not to be changeable
+    coarse_bytes: int = 0  # held up to `coarse`
+    loose: int = 0  # groups appended since it was last looked whether some make a larger one
+    taken: int = 0  # bytes appended since the start
 
     @property
     def state(self) -> StreamState:

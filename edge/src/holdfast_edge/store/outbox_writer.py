@@ -51,6 +51,7 @@ class Writer:
         streams: dict[str, Stream],
         quotas: Quotas,
         stamp: Callable[[], Stamp],
+        rows_at_once: int = AT_ONCE,
     ) -> None:
         self.streams = streams
         with database.reading() as connection:
@@ -59,6 +60,7 @@ class Writer:
         self._database = database
         self._quotas = quotas
         self._stamp = stamp
+        self._rows_at_once = rows_at_once
         self._pending: dict[str, deque[Append]] = {name: deque() for name in STREAM_CLASSES}
         # Where batches ended, and the chain there: a tombstone may have grown over it before the hub's answer comes.
         self._ends: dict[str, dict[int, bytes]] = {name: {} for name in STREAM_CLASSES}
@@ -72,7 +74,7 @@ class Writer:
         while any(self._pending.values()):
             for name, pending in self._pending.items():
                 taken: list[Append] = []
-                room = AT_ONCE
+                room = min(self._rows_at_once, AT_ONCE)
                 while pending and room > 0:
                     taken.append(pending.popleft())
                     room -= taken[-1].count

@@ -36,10 +36,12 @@ class OwnedThings:
         self._database = database
         self._copy = folder / copies.OWNED
         with database.reading() as connection:
-            rows = connection.execute("SELECT key, body, digest, depends_on FROM owned").fetchall()
+            rows = connection.execute("SELECT key, body, digest, depends_on, instance, id FROM owned").fetchall()
         self._things = {
-            ResourceKey(key): Owned(decoded(body, dict[str, Any]), digest, decoded(after, tuple[ResourceKey, ...]))
-            for key, body, digest, after in rows
+            ResourceKey(key): Owned(
+                decoded(body, dict[str, Any]), digest, decoded(after, tuple[ResourceKey, ...]), instance, made_for
+            )
+            for key, body, digest, after, instance, made_for in rows
         }
         lost = {key: thing for key, thing in self._copied().items() if key not in self._things}
         if lost:
@@ -77,7 +79,9 @@ class OwnedThings:
         the thing is owned already: it keeps the body last applied. For the database's thread."""
         if resource.key in self._things and not self._behind:
             return None
-        thing = self._things.get(resource.key) or Owned(resource.body, "", graph.get(resource.key, ()))
+        thing = self._things.get(resource.key) or Owned(
+            resource.body, "", graph.get(resource.key, ()), resource.instance, resource.id
+        )
         put(connection, resource.key, thing)
         return thing
 
@@ -106,8 +110,15 @@ class OwnedThings:
 def put(connection: sqlite3.Connection, key: ResourceKey, thing: Owned) -> None:
     """Write ownership inside the caller's transaction."""
     connection.execute(
-        "INSERT OR REPLACE INTO owned (key, body, digest, depends_on) VALUES (?, ?, ?, ?)",
-        (key, msgspec.json.encode(thing.body), thing.digest, msgspec.json.encode(thing.depends_on)),
+        "INSERT OR REPLACE INTO owned (key, body, digest, depends_on, instance, id) VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            key,
+            msgspec.json.encode(thing.body),
+            thing.digest,
+            msgspec.json.encode(thing.depends_on),
+            thing.instance,
+            thing.id,
+        ),
     )
 
 

@@ -1,8 +1,8 @@
-"""Targets: the one this site should be, the one it was last stable at, and what was refused.
+"""Targets: the newest one, the one the machine is kept at, the one it was last stable at, and what was refused.
 
 Order: a target is committed here, then copied beside the database, then acknowledged. [inv: commit-before-ack]
 The position (epoch, generation) only grows, also across a damaged or restored database. [inv: target-never-goes-back]
-Not here: verification (wire/target.py), the message (link/inbox.py).
+Not here: verification (wire/target.py), the message (link/inbox.py), who gets which role (transactions.py).
 """
 
 import sqlite3
@@ -41,23 +41,36 @@ class Targets:
         """Load, and take the side copy when it is ahead of the database."""
         self._database = database
         self._copy = folder / copies.TARGET
+        self._good_copy = folder / copies.LAST_GOOD
         self._trust = trust
         self._notes: tuple[str, ...] = ()
         self._behind = False  # the copy is older than what is held
         self._counted: dict[str, tuple[int, int]] = {}  # by reason: refusals not written yet, when one last was
-        self._load()
+        self._decoded: dict[int, Target] = {}  # by row
+        self.reload()
         self._recover()
+        self._recover_last_good()
 
-    def _load(self) -> None:
+    def reload(self) -> None:
+        """Read who has which role; what was read before stays the same object."""
         with self._database.reading() as connection:
-            roles = connection.execute(
-                "SELECT role, payload, digest FROM roles JOIN targets ON targets.id = roles.target"
-            ).fetchall()
+            roles = dict(connection.execute("SELECT role, target FROM roles").fetchall())
+            rows = {
+                number: connection.execute("SELECT payload, digest FROM targets WHERE id = ?", (number,)).fetchone()
+                for number in set(roles.values()) - self._decoded.keys()
+            }
             self._refused = dict(connection.execute("SELECT reason, message FROM refused"))
-        held = {role: _decoded(payload, digest) for role, payload, digest in roles}
-        self.current: Target | None = held.get("current")
-        last_good = held.get("last-good")
-        self.last_good = last_good.digest if last_good else ""
+        known = {**self._decoded, **{number: _decoded(*row) for number, row in rows.items()}}
+        self._decoded = {number: known[number] for number in roles.values()}
+        held = {role: known[number] for role, number in roles.items()}
+        self.current: Target | None = held.get("current")  # the newest accepted
+        self.held: Target | None = held.get("held")  # what the machine is kept at, or brought to
+        self.last_good_target: Target | None = held.get("last-good")
+
+    @property
+    def last_good(self) -> str:
+        """The digest of the last stable target, "" while there is none."""
+        return self.last_good_target.digest if self.last_good_target else ""
 
     def _recover(self) -> None:
         limit = topics.TABLE["target"].limit
@@ -71,17 +84,41 @@ class Targets:
             self._accept(copied, data, copied.issued_at, "recovered from the side copy")
         elif self.current is not None and (copied is None or copied.position < self._position()):
             try:
-                copies.write(self._copy, self._envelope())
+                copies.write(self._copy, self._envelope("current"))
             except TransientError as error:  # a full disk at start stops no repair
                 self._behind = True
                 self._notes = (f"the copy of the target is not written: {error.message}",)
 
-    def _envelope(self) -> bytes:
+    def _recover_last_good(self) -> None:
+        """Take the copy of last-good when the database knows none: it was lost, and this is what it may go back to."""
+        if self.last_good_target is not None or self.current is None:
+            return
+        data = copies.read(self._good_copy, topics.TABLE["target"].limit)
+        try:
+            copied = self._open(data, held=False) if data else None
+        except WireError as error:
+            self._notes = (*self._notes, f"{self._good_copy.name} cannot be used: {error.reason}")
+            return
+        if copied is None or copied.position > self.current.position:
+            return
+        with self._database.transaction() as connection:
+            number = _insert(connection, copied, data, copied.issued_at, "recovered from the side copy")
+            for role in ("last-good", "held"):
+                assign(connection, role, number, copied.issued_at, "recovered from the side copy")
+        self.reload()
+
+    def copy_last_good(self) -> None:
+        """Bring the side copy up to date. Raises TransientError when the disk refuses. For the database's thread."""
+        envelope = self._envelope("last-good")
+        if envelope and copies.read(self._good_copy, topics.TABLE["target"].limit) != envelope:
+            copies.write(self._good_copy, envelope)
+
+    def _envelope(self, role: str) -> bytes:
         with self._database.reading() as connection:
             row = connection.execute(
-                "SELECT envelope FROM roles JOIN targets ON targets.id = roles.target WHERE role = 'current'"
+                "SELECT envelope FROM roles JOIN targets ON targets.id = roles.target WHERE role = ?", (role,)
             ).fetchone()
-        return bytes(row[0])
+        return bytes(row[0]) if row else b""
 
     def _position(self) -> tuple[int, int]:
         return self.current.position if self.current else (0, 0)
@@ -118,14 +155,9 @@ class Targets:
         news = target.position > self._position()
         if news:
             with self._database.transaction() as connection:
-                number = connection.execute(
-                    "INSERT INTO targets (epoch, generation, digest, envelope, payload, at, reason)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (*target.position, target.digest, envelope, strict.encode(target), at, reason),
-                ).lastrowid
-                _assign(connection, "current", number, at, reason)
+                assign(connection, "current", _insert(connection, target, envelope, at, reason), at, reason)
                 connection.execute("DELETE FROM refused")
-            self.current = target
+            self.reload()
         elif self._refused:
             with self._database.transaction() as connection:
                 connection.execute("DELETE FROM refused")
@@ -167,20 +199,22 @@ class Targets:
             notices.insert(connection, "TargetReport", at, report)
         self._refused = {error.reason: message, **self._refused}
 
-    async def settle(self, digest: str, *, at: int) -> None:
-        """Make the current target last-good, if it is still the one of this digest."""
-        await self._database.call(self._settle, digest, at)
 
-    def _settle(self, digest: str, at: int) -> None:
-        if self.current is None or self.current.digest != digest:
-            return
-        with self._database.transaction() as connection:
-            (number,) = connection.execute("SELECT target FROM roles WHERE role = 'current'").fetchone()
-            _assign(connection, "last-good", number, at, "stable for its soak time")
-        self.last_good = self.current.digest
+def _insert(connection: sqlite3.Connection, target: Target, envelope: bytes, at: int, reason: str) -> int:
+    """Add a target, or return the number of the row it has already."""
+    connection.execute(
+        "INSERT OR IGNORE INTO targets (epoch, generation, digest, envelope, payload, at, reason)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (*target.position, target.digest, envelope, strict.encode(target), at, reason),
+    )
+    (number,) = connection.execute(
+        "SELECT id FROM targets WHERE (epoch, generation) = (?, ?)", target.position
+    ).fetchone()
+    return int(number)
 
 
-def _assign(connection: sqlite3.Connection, role: str, number: int | None, at: int, reason: str) -> None:
+def assign(connection: sqlite3.Connection, role: str, number: int, at: int, reason: str) -> None:
+    """Give a target a role inside the caller's transaction; targets left without one go."""
     connection.execute(
         "INSERT INTO roles (role, target, at, reason) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (role) DO UPDATE SET target = excluded.target, at = excluded.at, reason = excluded.reason",
