@@ -23,6 +23,7 @@ from holdfast_hub.link.identity import Identity
 from holdfast_hub.link.ingest import Ingest
 from holdfast_hub.link.publisher import Publisher
 from holdfast_hub.link.session import Session
+from holdfast_hub.operations.holds import run_expiry
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.operations.sites import refresh_facts, repair_placement
 from holdfast_hub.settings import Settings
@@ -165,6 +166,7 @@ async def run_hub(settings: Settings, *, ready: Callable[[str], None] = log.info
             )
 
         loops: dict[str, Callable[[], Awaitable[None]]] = {
+            "holds": lambda: run_expiry(hub),
             "api": lambda: run_api(application(hub, health), sockets, feed),
             "link": run_linked,
         }

@@ -12,7 +12,9 @@ from holdfast_hub.blueprint import yaml_writer
 from holdfast_hub.blueprint.collector import collector_config
 from holdfast_hub.blueprint.instance import Instance
 from holdfast_hub.blueprint.native import native_files
+from holdfast_hub.blueprint.program import late_resources
 from holdfast_hub.blueprint.render import Rendered, render
+from holdfast_hub.blueprint.undecided import UNDECIDED, undecided
 from holdfast_protocol.blueprint import names
 from holdfast_protocol.blueprint.definition import Definition
 from holdfast_protocol.blueprint.images import images_of
@@ -56,6 +58,8 @@ class _Ejecting:
             head = "# Content in files/ below; set mode and owner as said here (nothing said: as the machine does).\n"
             self._put(MODES, head + yaml_writer.write({"files": self._modes}))
         self._put(COLLECTOR, self._collector(rendered, units))
+        if late := late_resources(self._definition, self._instance):
+            self._put(UNDECIDED, undecided(late, self._definition))
         if self._problems:
             raise InputError(self._problems)
         return dict(sorted(self._files.items()))

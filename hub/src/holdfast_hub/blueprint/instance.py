@@ -9,7 +9,6 @@ from typing import Any, Final
 import msgspec
 
 from holdfast_hub.core.placement import Placement, read_placement
-from holdfast_hub.core.selectors import Flaw
 from holdfast_protocol.blueprint import names
 from holdfast_protocol.blueprint.cel import ExpressionError
 from holdfast_protocol.blueprint.definition import PLACEMENT, Definition
@@ -18,6 +17,7 @@ from holdfast_protocol.blueprint.images import image_problem, is_image
 from holdfast_protocol.blueprint.problems import Checked, Problems
 from holdfast_protocol.blueprint.rules import broken
 from holdfast_protocol.blueprint.values import ABSENT, BLOCKING, defaulted, pruned, typed, violations
+from holdfast_protocol.wire.flaws import Flaw
 from holdfast_protocol.wire.labels import is_dns_label
 
 MAX_TEXT: Final = 32 * 1024  # characters of one value: an expression may repeat it thousands of times
@@ -165,6 +165,12 @@ def _check_size(values: dict[str, Any], problems: Problems) -> None:
         problems.add(("spec",), f"the values together are larger than {MAX_BYTES} bytes")
 
 
+def value_path(source: str) -> Path:
+    """Return the field of the instance's spec an expression is and nothing more; () for any other expression."""
+    found = _FIELD.fullmatch(source)
+    return tuple(found[1][1:].split(".")) if found else ()
+
+
 def _warn_images(definition: Definition, instance: Instance, problems: Problems) -> None:
     """Warn of images no engine could pull, where the instance (or else the blueprint) says them."""
     bindings = definition.environment.bind({"schema": instance.as_schema()})
@@ -181,6 +187,4 @@ def _warn_images(definition: Definition, instance: Instance, problems: Problems)
             reason = image_problem(image) if isinstance(image, str) else ""
             if reason and image not in seen:
                 seen.add(image)
-                found = _FIELD.fullmatch(expression.source)
-                path: Path = ("spec", *found[1][1:].split(".")) if found else ("spec",)
-                problems.warn(path, f"image {image[:200]!r} {reason}")
+                problems.warn(("spec", *value_path(expression.source)), f"image {image[:200]!r} {reason}")

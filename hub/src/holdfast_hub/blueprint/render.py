@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from holdfast_hub.blueprint.instance import Instance
+from holdfast_hub.blueprint.kind_checks import kind_problems
 from holdfast_protocol.blueprint.definition import Definition
 from holdfast_protocol.blueprint.documents import Path, path_text
 from holdfast_protocol.blueprint.evaluation import desired
@@ -36,11 +37,9 @@ class Rendered(msgspec.Struct, frozen=True):
 def render(definition: Definition, instance: Instance) -> list[Rendered]:
     """Return the resources in the order to make them. Raises InputError with every problem.
 
-    A value the instance does not give is placed in the instance, anything else in the blueprint. What needs a look at a
-    site cannot be rendered.
+    A value the instance does not give is placed in the instance, anything else in the blueprint. What only a site can
+    decide is left out (`program.late_resources` names it).
     """
-    if observing := definition.observing():
-        raise InputError(list(observing))
     return _Rendering(definition, instance).run()
 
 
@@ -53,7 +52,8 @@ class _Rendering:
 
     def run(self) -> list[Rendered]:
         rendered = []
-        outcomes = desired(self._definition, self._instance.as_schema())
+        late = self._definition.late
+        outcomes = desired(self._definition, self._instance.as_schema(), late)
         for node, outcome in zip(self._definition.nodes, outcomes, strict=True):
             for failure in outcome.failures:
                 self._add_failure(node, failure)
@@ -85,10 +85,13 @@ class _Rendering:
             self._add(template, ("metadata", "namespace"), f"{str(namespace)[:80]!r} is no namespace")
         if not isinstance(body.get("spec") or {}, dict):
             self._add(template, ("spec",), "spec must be a map")
-        if _depth(body) > MAX_DEPTH:
+            return
+        if depth(body) > MAX_DEPTH:
             self._add(template, (), f"nested deeper than {MAX_DEPTH}")
         elif len(msgspec.json.encode(body)) > MAX_BYTES:
             self._add(template, (), f"larger than {MAX_BYTES} bytes")
+        else:
+            self._problems += kind_problems(self._definition, self._instance, template, body)
         key = resource_key(body)
         if key in self._owners:
             self._add(template, ("metadata", "name"), f"{key} is also what {self._owners[key]} makes")
@@ -112,7 +115,8 @@ class _Rendering:
         self._problems.append(problem)
 
 
-def _depth(value: Any) -> int:
+def depth(value: Any) -> int:
+    """Return how deep maps and lists are nested in a value."""
     deepest = 0
     stack = [(value, 1)]
     while stack:

@@ -11,6 +11,7 @@ from holdfast_hub.cli.client import Client
 @click.command()
 @sources.files_option
 @sources.recursive_option
+@sources.plain_options
 @click.option("--dry-run", is_flag=True, help="Check everything and say what would happen; change nothing.")
 @click.option("--force", is_flag=True, help="Accept breaking changes of a blueprint's schema.")
 @click.option("--wait", "waiting", is_flag=True, help="Wait until every touched site has converged.")
@@ -21,6 +22,9 @@ def apply(
     client: Client,
     names: tuple[str, ...],
     recursive: bool,
+    name: str | None,
+    selector: str | None,
+    fields: str | None,
     dry_run: bool,
     force: bool,
     waiting: bool,
@@ -28,7 +32,8 @@ def apply(
     form: str,
 ) -> int:
     """Create or change what the files describe: all of it, or nothing when one thing is wrong."""
-    body = {"files": sources.read(names, recursive), "dry_run": dry_run, "force": force}
+    plain = sources.plain(name, selector, fields)
+    body = {"files": sources.read(names, recursive), "plain": plain, "dry_run": dry_run, "force": force}
     answer = client.post("/v1/apply", body)
     _print_applied(answer, form, dry_run)
     if waiting and not dry_run:
@@ -60,11 +65,21 @@ def _print_applied(answer: dict[str, Any], form: str, dry_run: bool) -> None:
 @click.command()
 @sources.files_option
 @sources.recursive_option
+@sources.plain_options
 @output.formatted("table", "json", "yaml")
 @click.pass_obj
-def diff(client: Client, names: tuple[str, ...], recursive: bool, form: str) -> int:
+def diff(
+    client: Client,
+    names: tuple[str, ...],
+    recursive: bool,
+    name: str | None,
+    selector: str | None,
+    fields: str | None,
+    form: str,
+) -> int:
     """Show what applying the files would change, by groups of sites. Exit 0: nothing, 1: something, 2 and more: error."""
-    answer = client.post("/v1/diff", {"files": sources.read(names, recursive)})
+    body = {"files": sources.read(names, recursive), "plain": sources.plain(name, selector, fields)}
+    answer = client.post("/v1/diff", body)
     _print_diff(answer, form)
     return exits.DONE if answer["same"] else exits.NEGATIVE
 
@@ -81,17 +96,36 @@ def _print_diff(answer: dict[str, Any], form: str) -> None:
         for line in group["diff"].splitlines():
             colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
             click.echo(click.style(output.printable(line), fg=colour), color=output.colourful())
+        for each in group.get("restarts", ()):
+            click.echo(output.printable(f"restarts {each['what']}: {', '.join(each['why'])}"))
+        for image in group.get("images", ()):
+            click.echo(output.printable(f"fetches {image}"))
+        for each in group.get("undecided", ()):
+            output.say(f"decided at the site: {output.printable(each)}")
 
 
 @click.command()
 @click.option("-f", "--filename", "names", multiple=True, metavar="FILE", help="Files; none: what the hub holds.")
+@sources.plain_options
 @click.option("--instance", metavar="NAME", help="Only this instance.")
 @click.option("--site", metavar="NAME", help="Only what this site gets.")
 @output.formatted("yaml", "json", "name")
 @click.pass_obj
-def render(client: Client, names: tuple[str, ...], instance: str | None, site: str | None, form: str) -> None:
+def render(
+    client: Client,
+    names: tuple[str, ...],
+    name: str | None,
+    selector: str | None,
+    fields: str | None,
+    instance: str | None,
+    site: str | None,
+    form: str,
+) -> None:
     """Print the resources that instances become, as Kubernetes manifests."""
-    answer = client.post("/v1/render", {"files": sources.read(names), "instance": instance, "site": site})
+    plain = sources.plain(name, selector, fields)
+    answer = client.post(
+        "/v1/render", {"files": sources.read(names), "plain": plain, "instance": instance, "site": site}
+    )
     _print_rendered(answer, form)
 
 
@@ -106,3 +140,9 @@ def _print_rendered(answer: dict[str, Any], form: str) -> None:
             if index:
                 click.echo("---")
             output.emit(resource["body"], "yaml")
+    for each in answer.get("undecided", ()) if form != "json" else ():
+        text = f"decided at the site: {each['kind']} {each['id']} of {each['instance']}: {each['why']}"
+        if form == "yaml":
+            click.echo(f"# {output.printable(text)}")
+        else:
+            output.say(text)

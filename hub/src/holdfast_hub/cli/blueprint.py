@@ -12,6 +12,7 @@ from holdfast_hub.cli.exits import CliError
 _WHAT: Final = (
     (".unit", "systemd unit"),
     ("otel-config.yaml", "OpenTelemetry Collector configuration"),
+    ("undecided-resources.yaml", "NOT ejected: decided at the site"),
     (".yaml", "manifest"),
 )
 

@@ -23,6 +23,12 @@ def kit_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--engine", default="", metavar="URL", help="Its container engine: unix:///run/docker.sock."),
         click.option("--systemd", default="", metavar="system|user", help="The systemd it may change units of."),
         click.option("--kernel", is_flag=True, help="It may change kernel settings, modules and the firewall."),
+        click.option("--network", is_flag=True, help="It may change network interfaces."),
+        click.option("--machine", is_flag=True, help="It may change the machine's name and clock."),
+        click.option("--packages", is_flag=True, help="It may install and remove packages."),
+        click.option("--accounts", is_flag=True, help="It may change users, groups and their SSH keys."),
+        click.option("--security", is_flag=True, help="It may change sshd's settings and mandatory access control."),
+        click.option("--kubernetes", default="", metavar="URL", help="The site's own API server: https://HOST:6443."),
         click.option(
             "--devices", default="", metavar="HOST:PORT", help="The site's own broker, where devices publish."
         ),

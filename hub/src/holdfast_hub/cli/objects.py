@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from holdfast_hub.cli import exits, output
+from holdfast_hub.cli import exits, holds, output
 from holdfast_hub.cli.client import Client, segment
 
 _MOMENTS: Final = ("last_seen", "created", "at", "since", "until", "issued_at")  # milliseconds since 1970
@@ -15,6 +15,11 @@ _NAMES: Final = {  # what people write: the API's word
     "instances": ("instances", "instance", "inst"),
     "sites": ("sites", "site"),
     "nodes": ("nodes", "node"),
+    "holds": ("holds", "hold"),
+    "objects/Policy": ("policies", "policy"),
+    "objects/Overlay": ("overlays", "overlay"),
+    "objects/MaintenanceWindow": ("maintenancewindows", "maintenancewindow", "mw"),
+    "objects/DriftPolicy": ("driftpolicies", "driftpolicy"),
 }
 
 
@@ -26,7 +31,20 @@ def kind_of(word: str) -> str:
     import difflib
 
     near = difflib.get_close_matches(word.lower(), [name for words in _NAMES.values() for name in words], 1)
-    return exits.usage(f"no type '{word}'", f"did you mean '{near[0]}'?" if near else f"one of {', '.join(_NAMES)}")
+    return exits.usage(
+        f"no type '{word}'",
+        f"did you mean '{near[0]}'?" if near else f"one of {', '.join(words[0] for words in _NAMES.values())}",
+    )
+
+
+def _blueprint(item: dict[str, Any]) -> str:
+    kept = f" (pinned, newest {item['newest']})" if item["pinned"] else ""
+    return f"{item['blueprint']}@{item['revision']}{kept}"
+
+
+def singular(kind: str) -> str:
+    """Return a type's word for one of it."""
+    return _NAMES[kind][1]
 
 
 def split(words: tuple[str, ...]) -> tuple[str, str]:
@@ -57,11 +75,20 @@ def columns(kind: str) -> dict[str, Any]:
         return {
             "name": lambda item: item["name"],
             "kind": lambda item: item["kind"],
-            "blueprint": lambda item: f"{item['blueprint']}@{item['revision']}",
+            "blueprint": _blueprint,
             "state": lambda item: item["state"],
+            "status": lambda item: item.get("phase") or "-",
             "sites": lambda item: f"{item['converged']}/{item['sites']}",
             "age": lambda item: output.age(item.get("created"), now),
         }
+    if kind.startswith("objects/"):
+        return {
+            "name": lambda item: item["name"],
+            "sites": lambda item: item["sites"],
+            "age": lambda item: output.age(item.get("created"), now),
+        }
+    if kind == "holds":
+        return holds.columns(now)
     if kind == "nodes":
         return {
             "name": lambda item: item["name"],
@@ -90,7 +117,7 @@ def columns(kind: str) -> dict[str, Any]:
 @output.formatted()
 @click.pass_obj
 def get(client: Client, words: tuple[str, ...], selector: str | None, fields: str | None, form: str) -> None:
-    """List blueprints, instances, sites or nodes, or show one of them."""
+    """List blueprints, instances, sites, nodes, policies, overlays and the like, or show one of them."""
     kind, name = split(words)
     _print(client, kind, name, {"selector": selector, "fields": fields}, form)
 
@@ -106,7 +133,7 @@ def _print(client: Client, kind: str, name: str, selectors: dict[str, str | None
         items = [item]
     else:
         items = client.get(f"/v1/{kind}", **selectors)["items"]
-    output.listing([_flat(kind, item) for item in items], form, kind.rstrip("s"), columns(kind))
+    output.listing([_flat(kind, item) for item in items], form, singular(kind), columns(kind))
 
 
 def _flat(kind: str, item: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +152,7 @@ def describe(client: Client, words: tuple[str, ...], form: str) -> None:
     """Everything known of one object: conditions with reasons, holds, reports, history."""
     kind, name = split(words)
     if not name:
-        exits.usage("name the object to describe", f"holdfast get {kind}")
+        exits.usage("name the object to describe", f"holdfast get {singular(kind)}")
     item = client.get(f"/v1/{kind}/{segment(name)}")
     if form != "table":
         output.emit(item, form)
@@ -151,6 +178,8 @@ def _plain(title: str, value: Any) -> str:
         return output.printable(", ".join(f"{key}={entry}" for key, entry in value.items()))
     if value is None:
         return "-"
+    if title == "conditions" and isinstance(value, list):
+        return output.printable(", ".join(f"{entry['type']}={entry['status']}" for entry in value))
     return output.printable(str(value))
 
 
@@ -177,11 +206,11 @@ def _section(title: str, value: list[Any] | dict[str, Any]) -> None:
 @output.formatted("table", "json", "yaml", "name")
 @click.pass_obj
 def delete(client: Client, words: tuple[str, ...], yes: bool, form: str) -> None:
-    """Delete a blueprint, instance or site. Sites remove what an instance made there."""
+    """Delete a blueprint, instance, site, policy or the like. Sites remove what an instance made there."""
     kind, name = split(words)
     if not name:
         exits.usage("name the object to delete")
-    confirm(f"Delete {kind.rstrip('s')}/{name}?", yes)
+    confirm(f"Delete {singular(kind)}/{name}?", yes)
     _print_deleted(client.delete(f"/v1/{kind}/{segment(name)}"), form)
 
 

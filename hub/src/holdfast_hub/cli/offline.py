@@ -7,24 +7,21 @@ import msgspec
 
 from holdfast_hub.blueprint.eject import eject
 from holdfast_hub.blueprint.instance import check_instance
+from holdfast_hub.blueprint.placed import is_placed
 from holdfast_hub.cli import exits
 from holdfast_hub.cli.exits import CliError
+from holdfast_hub.operations.intake import SourceFile, documents_of
 from holdfast_protocol.blueprint.definition import Definition, check_blueprint
-from holdfast_protocol.blueprint.documents import Document, read_documents
 from holdfast_protocol.blueprint.names import is_blueprint
 from holdfast_protocol.errors import InputError, Problem
 
 
 def eject_files(files: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return {"files", "warnings"} as the API does. Raises CliError with every problem."""
-    problems: list[Problem] = []
     warnings: list[Problem] = []
-    documents: list[Document] = []
-    for file in files:
-        try:
-            documents += read_documents(file["text"], file["name"])
-        except InputError as error:
-            problems += error.problems
+    given = [SourceFile(file["name"], file["text"]) for file in files]
+    documents, problems = documents_of(given, (), None)
+    documents = [each for each in documents if not is_placed(each)]  # what they do is done at a hub
     definitions: dict[str, Definition] = {}
     for document in documents:
         if is_blueprint(document.kind):

@@ -34,6 +34,7 @@ def pairs(words: tuple[str, ...], removable: bool = False) -> dict[str, str | No
 @click.option("--zone", "zones", multiple=True, metavar="ZONE", help="A zone it lies in; may be given again.")
 @click.option("--region", default="", help="Its region.")
 @click.option("--provider", default="", help="Who runs the place.")
+@click.option("--time-zone", default="", metavar="ZONE", help="IANA zone of its windows (default: its node's own).")
 @click.option("--kit", metavar="DIR", help="Write its first node's configuration and key there.")
 @kit_options
 @output.formatted("table", "json", "name")
@@ -46,6 +47,7 @@ def add(
     zones: tuple[str, ...],
     region: str,
     provider: str,
+    time_zone: str,
     kit: str | None,
     form: str,
     **words: Any,
@@ -57,6 +59,7 @@ def add(
         "zones": list(zones),
         "region": region,
         "provider": provider,
+        "time_zone": time_zone,
         "node": words["node"],
     }
     answer = client.post("/v1/sites", body)
@@ -97,6 +100,16 @@ def label(client: Client, name: str, labels: tuple[str, ...], form: str) -> None
     """Set labels of a site (key=value) or take them away (key-)."""
     answer = client.patch(f"/v1/sites/{segment(name)}", {"labels": pairs(labels, removable=True)})
     _print_one(answer, form)
+
+
+@site.command("set-time-zone")
+@click.argument("name")
+@click.argument("zone")
+@output.formatted("table", "json", "yaml", "name")
+@click.pass_obj
+def set_time_zone(client: Client, name: str, zone: str, form: str) -> None:
+    """Set the IANA time zone of a site's windows; "" leaves it to its nodes."""
+    _print_one(client.patch(f"/v1/sites/{segment(name)}", {"time_zone": zone}), form)
 
 
 def _print_one(item: dict[str, Any], form: str) -> None:
@@ -144,3 +157,12 @@ def adopt(client: Client, name: str, yes: bool, form: str) -> None:
     """End a conflict: this hub's target wins over the newer one the site holds (after a restore of the hub)."""
     objects.confirm(f"Publish this hub's target to {name} over the newer one it holds?", yes)
     _print_one(client.post(f"/v1/sites/{segment(name)}/adopt", {}), form)
+
+
+@click.command()
+@click.argument("name", metavar="SITE")
+@output.formatted("table", "json", "yaml", "name")
+@click.pass_obj
+def retry(client: Client, name: str, form: str) -> None:
+    """Have a site try its target once more, after it rejected it or went back from it."""
+    _print_one(client.post(f"/v1/sites/{segment(name)}/retry", {}), form)

@@ -1,6 +1,7 @@
 """Files named with -f: files, folders, `-` for standard input; read whole, bounded."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,23 @@ files_option = click.option(
     help="A file, a folder, or - for standard input; may be given again.",
 )
 recursive_option = click.option("-R", "--recursive", is_flag=True, help="Look into folders below folders too.")
+
+_PLAIN_OPTIONS: Final = (
+    click.option("--name", metavar="NAME", help="What to call plain manifests; else as their file."),
+    click.option("-l", "--selector", metavar="LABELS", help="Which sites plain manifests go to: zone=west; * is all."),
+    click.option("--field-selector", "fields", metavar="FIELDS", help="The same, by fields: arch=arm64."),
+)
+
+
+def plain_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what may be said of plain Kubernetes manifests among the files; `plain` makes the API's words of it."""
+    for option in reversed(_PLAIN_OPTIONS):
+        command = option(command)
+    return command
+
+
+def plain(name: str | None, selector: str | None, fields: str | None) -> dict[str, str]:
+    return {"name": name or "", "selector": selector or "", "fields": fields or ""}
 
 
 def read(names: tuple[str, ...], recursive: bool = False) -> list[dict[str, Any]]:

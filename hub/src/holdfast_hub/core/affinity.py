@@ -5,7 +5,8 @@ from typing import Any, Final
 
 import msgspec
 
-from holdfast_hub.core.selectors import Flaw, Operator, Requirement, Selector, holds, read_expressions, selects
+from holdfast_hub.core.selectors import Operator, Requirement, Selector, holds, read_expressions, selects
+from holdfast_protocol.wire.flaws import Flaw
 
 OPERATORS: Final[tuple[Operator, ...]] = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
 FIELD: Final = "metadata.name"  # the only one that exists

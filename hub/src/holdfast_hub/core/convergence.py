@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from holdfast_protocol.wire.messages import REFUSED, ResourceStatus, Status
+from holdfast_protocol.wire.messages import GONE_BACK, REFUSED, Progress, ResourceStatus, Status
 
 State = Literal[
     "Conflict", "Failed", "Degraded", "Offline", "NeverSeen", "Pending", "Applying", "NoTarget", "Converged"
@@ -101,6 +101,8 @@ def _held_judgement(desired: Desired, node: Reported) -> Judgement:
         return Judgement("Failed", refusal) if refusal else Judgement("Pending", "has not taken the newest target yet")
     if status is None or status.digest != desired.digest:
         return Judgement("Applying", "has the newest target, says nothing of it yet")
+    if status.progress is not None and status.progress.phase in GONE_BACK:
+        return Judgement("Failed", gone_back(status.progress))
     bad = worst(_resource_judgement(each) for each in status.resources)
     if bad.state in ("Failed", "Degraded"):
         return bad
@@ -116,19 +118,27 @@ def _held_judgement(desired: Desired, node: Reported) -> Judgement:
 
 
 def instance_judgement(
-    desired: Desired, nodes: Sequence[Reported], instance: str, wanted: frozenset[str], now: int
+    desired: Desired,
+    nodes: Sequence[Reported],
+    instance: str,
+    wanted: frozenset[str],
+    now: int,
+    *,
+    decides: bool = False,
 ) -> Judgement:
     """Return how far one instance is at one site: the site's judgement, or better when only others hold it back.
 
-    `wanted` are the keys of the instance's resources in the desired target.
+    `wanted` are the keys of the instance's resources in the desired target; `decides`: its sites decide more of them.
     """
     whole = site_judgement(desired, nodes, now)
     if whole.state not in ("Failed", "Degraded", "Applying"):
         return whole
-    return worst(_part(desired, node, instance, wanted, now) for node in nodes if node.seen_at or node.online)
+    return worst(_part(desired, node, instance, wanted, now, decides) for node in nodes if node.seen_at or node.online)
 
 
-def _part(desired: Desired, node: Reported, instance: str, wanted: frozenset[str], now: int) -> Judgement:
+def _part(
+    desired: Desired, node: Reported, instance: str, wanted: frozenset[str], now: int, decides: bool
+) -> Judgement:
     whole = _node_judgement(desired, node, now)
     status = node.status
     if whole.state not in ("Failed", "Degraded", "Applying") or status is None or status.digest != desired.digest:
@@ -136,10 +146,24 @@ def _part(desired: Desired, node: Reported, instance: str, wanted: frozenset[str
     if (node.epoch, node.generation, node.digest) != (desired.epoch, desired.generation, desired.digest):
         return whole
     own = [each for each in status.resources if each.instance == instance]
-    found = [_resource_judgement(each) for each in own if each.key in wanted or each.condition.type == "Removing"]
+    counted = (each for each in own if decides or each.key in wanted or each.condition.type == "Removing")
+    found = [_resource_judgement(each) for each in counted]
     if wanted - {each.key for each in own}:
         found.append(Judgement("Applying"))
     return worst(found)
+
+
+def gone_back(progress: Progress) -> str:
+    """Return what a person should know of a target that a site goes or went back from: where it is, and why."""
+    words = {"rejected": "rejected", "rolling-back": "going back", "stuck": "going back does not work"}
+    head = f"{words.get(progress.phase, 'rolled back')}, kept at generation {progress.held}"
+    causes = (progress.cause, progress.second) if progress.phase == "stuck" else (progress.cause,)
+    said = [
+        ": ".join(part for part in (f"{cause.phase} {cause.resource}".strip(), cause.reason, cause.message) if part)
+        for cause in causes
+        if cause is not None
+    ]
+    return ": ".join((head, "; ".join(said))) if said else head
 
 
 def _resource_judgement(resource: ResourceStatus) -> Judgement:

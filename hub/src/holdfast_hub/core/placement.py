@@ -14,7 +14,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from holdfast_hub.core.selectors import Flaw, Requirement, Selector, check_keys, holds, read_expressions, read_selector
+from holdfast_hub.core.selectors import Requirement, Selector, check_keys, holds, read_expressions, read_selector
+from holdfast_protocol.wire.flaws import Flaw
 from holdfast_protocol.wire.names import SiteName
 
 FIELDS: Final = ("name", "zone", "region", "provider", "arch", "os", "profile", "hardware")  # others only warn

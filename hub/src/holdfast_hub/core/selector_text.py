@@ -6,8 +6,9 @@ from typing import Final
 
 import msgspec
 
-from holdfast_hub.core.selectors import Flaw, Operator, Requirement, Selector, check_requirement
+from holdfast_hub.core.selectors import Operator, Requirement, Selector, check_requirement
 from holdfast_protocol.errors import InputError, Problem
+from holdfast_protocol.wire.flaws import Flaw
 
 MAX_TEXT: Final = 16 * 1024
 _TOKEN: Final = re.compile(r"[ \t\r\n]*(?:(==|!=|[=!(),<>])|([^ \t\r\n=!(),<>]+)|$)")

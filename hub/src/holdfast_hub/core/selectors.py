@@ -10,24 +10,15 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from holdfast_protocol.wire.flaws import Flaw, Path
 from holdfast_protocol.wire.labels import is_label_key, is_label_value
 
 Operator = Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
-Path = tuple[str | int, ...]
 
 OPERATORS: Final[tuple[Operator, ...]] = ("In", "NotIn", "Exists", "DoesNotExist")
 MAX_REQUIREMENTS: Final = 100
 MAX_VALUES: Final = 1_000  # of one requirement
 _INTEGER: Final = re.compile(r"[-+]?[0-9]{1,19}", re.ASCII)
-
-
-class Flaw(msgspec.Struct, frozen=True):
-    """One thing wrong with a selector, at `path` inside it."""
-
-    path: Path
-    message: str
-    hint: str = ""
-    warning: bool = False
 
 
 class Requirement(msgspec.Struct, frozen=True):

@@ -298,5 +298,7 @@ class Session:
 
 def _tells_of_refusal(record: Record) -> bool:
     """Return whether a site was given another target than it takes: the broker may hold an old or a forged one in the
-    place of ours, and no hello would show it. A site says so at most once a minute for each reason."""
-    return record.kind == "TargetReport" and record.body.get("outcome") == "rejected"
+    place of ours, and no hello would show it. A site says so at most once a minute for each reason. What it took and
+    rejects with a generation is ours: saying it again would change nothing."""
+    body = record.body
+    return record.kind == "TargetReport" and body.get("outcome") == "rejected" and not body.get("generation")

@@ -1,15 +1,21 @@
 """Apply what files describe, all of it or nothing; and take away by name."""
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 
-from holdfast_hub.operations.fleet import Change
+from holdfast_hub.blueprint.plain import MADE_FROM, Words
+from holdfast_hub.operations.fleet import Change, stored_document
 from holdfast_hub.operations.hub import Enacted, Hub, Note
-from holdfast_hub.operations.proposal import Proposal, Proposing, Result, SourceFile
+from holdfast_hub.operations.intake import SourceFile
+from holdfast_hub.operations.proposal import Proposal, Proposing, Result
 from holdfast_hub.store import blueprints
+from holdfast_hub.store.holds import HoldRow
 from holdfast_protocol.errors import ConflictError, Problem
 from holdfast_protocol.wire.names import SiteName
+
+NO_WORDS: Final = Words()
 
 
 class Applied(msgspec.Struct, frozen=True):
@@ -25,38 +31,49 @@ class Deleted(msgspec.Struct, frozen=True):
 
 
 async def apply(
-    hub: Hub, files: Sequence[SourceFile], *, author: str, dry_run: bool = False, force: bool = False
+    hub: Hub,
+    files: Sequence[SourceFile],
+    *,
+    author: str,
+    dry_run: bool = False,
+    force: bool = False,
+    words: Words = NO_WORDS,
 ) -> Applied:
     """Create or change what the files describe, atomically. Raises InputError with every problem.
 
-    `force` accepts breaking changes of schemas; instances that no longer fit are refused all the same.
+    `force` accepts breaking changes of schemas; instances that no longer fit are refused all the same. `words` are of the
+    plain manifests among them.
     """
 
     def applying() -> tuple[Proposal, Enacted]:
-        proposal = proposed(hub, files, author=author, force=force)
+        proposal = proposed(hub, files, author=author, force=force, words=words)
         changed = [each for each in proposal.results if each.action != "unchanged"]
         detail = [f"{each.action} {each.kind}/{each.name}" for each in changed]
         subjects = tuple(f"{each.kind}/{each.name}" for each in changed)
         note = Note(author, "apply", subjects, {"documents": detail, **({"forced": True} if force else {})})
-        nothing = not proposal.change.blueprints and not proposal.change.instances
+        nothing = proposal.change == Change()
         return proposal, hub.enact(proposal.change, note, dry_run=dry_run or nothing)
 
     proposal, enacted = await hub.database.call(applying)
     hub.tell(enacted)
-    return Applied(proposal.results, proposal.warnings, [str(site) for site in enacted.sites], enacted.event)
+    warnings = (*proposal.warnings, *enacted.warnings)
+    return Applied(proposal.results, warnings, [str(site) for site in enacted.sites], enacted.event)
 
 
-def proposed(hub: Hub, files: Sequence[SourceFile], *, author: str, force: bool) -> Proposal:
+def proposed(
+    hub: Hub, files: Sequence[SourceFile], *, author: str, force: bool, words: Words | None = NO_WORDS
+) -> Proposal:
     """Return the checked proposal of some files; for the database's thread."""
     with hub.database.reading() as connection:
         proposing = Proposing(
             hub.fleet,
             lambda name: blueprints.next_revision(connection, name),
+            lambda name, revision: blueprints.find(connection, name, revision),
             author=author,
             at=hub.now(),
             force=force,
         )
-        return proposing.propose(files)
+        return proposing.propose(files, words)
 
 
 async def delete_blueprint(hub: Hub, name: str, *, author: str) -> Deleted:
@@ -79,14 +96,35 @@ async def delete_blueprint(hub: Hub, name: str, *, author: str) -> Deleted:
 
 
 async def delete_instance(hub: Hub, name: str, *, author: str) -> Deleted:
-    """Take an instance away; its sites get targets without its resources. `name` is Kind/name, or a name only one has."""
+    """Take an instance away; its sites get targets without its resources. `name` is Kind/name, or a name only one has.
+
+    What was made of plain manifests goes with its blueprint.
+    """
     row = await hub.store.read(lambda _: hub.fleet.instance(name))
 
     def deleting() -> Enacted:
-        owner = hub.fleet.instance(row.owner).owner
-        return hub.enact(Change(instances={owner: None}), Note(author, "delete", (owner,)))
+        held = hub.fleet.instance(row.owner)
+        of_one = _is_of_manifests(hub, held.blueprint)
+        change = Change({held.blueprint: None} if of_one else {}, {held.owner: None})
+        return hub.enact(change, Note(author, "delete", (held.owner,)))
 
     return await _deleted(hub, deleting, row.owner)
+
+
+def _is_of_manifests(hub: Hub, blueprint: str) -> bool:
+    metadata = stored_document(hub.fleet.blueprints[blueprint]).value["metadata"]
+    others = sum(1 for each in hub.fleet.instances.values() if each.blueprint == blueprint)
+    return MADE_FROM in (metadata.get("annotations") or {}) and others == 1
+
+
+async def delete_object(hub: Hub, kind: str, name: str, *, author: str) -> Deleted:
+    """Take a placed object away; its sites get targets without it. Raises NotFoundError."""
+
+    def deleting() -> Enacted:
+        owner = hub.fleet.object(kind, name).owner
+        return hub.enact(Change(objects={owner: None}), Note(author, "delete", (owner,)))
+
+    return await _deleted(hub, deleting, f"{kind}/{name}")
 
 
 async def delete_site(hub: Hub, name: str, *, author: str) -> Deleted:
@@ -94,7 +132,8 @@ async def delete_site(hub: Hub, name: str, *, author: str) -> Deleted:
 
     def deleting() -> Enacted:
         row = hub.fleet.site(name).row
-        return hub.enact(Change(sites={row.name: None}), Note(author, "delete", (f"Site/{name}",)))
+        holds: dict[str, HoldRow | None] = {each.id: None for each in hub.fleet.holds.values() if each.site == row.name}
+        return hub.enact(Change(sites={row.name: None}, holds=holds), Note(author, "delete", (f"Site/{name}",)))
 
     deleted = await _deleted(hub, deleting, f"Site/{name}")
     hub.keys.forget(SiteName(name))

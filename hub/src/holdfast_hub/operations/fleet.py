@@ -12,13 +12,16 @@ import msgspec
 
 from holdfast_hub.core.placement import PlacementIndex, SiteView
 from holdfast_hub.core.target import Contribution
-from holdfast_hub.store import blueprints, instances, sites, status
+from holdfast_hub.store import blueprints, holds, instances, objects, sites, status
 from holdfast_hub.store.blueprints import BlueprintRow
+from holdfast_hub.store.holds import HoldRow
 from holdfast_hub.store.instances import InstanceRow
+from holdfast_hub.store.objects import ObjectRow
 from holdfast_hub.store.sites import SiteRow
 from holdfast_protocol.blueprint.definition import Definition, check_blueprint
 from holdfast_protocol.blueprint.documents import Document, read_documents
 from holdfast_protocol.errors import ConflictError, NotFoundError
+from holdfast_protocol.wire.digest import digest_bytes
 from holdfast_protocol.wire.names import Partition, SiteName
 
 
@@ -51,12 +54,16 @@ class Change(msgspec.Struct, frozen=True):
     blueprints: dict[str, BlueprintRow | None] = {}
     instances: dict[str, InstanceRow | None] = {}
     sites: dict[SiteName, KnownSite | None] = {}
+    objects: dict[str, ObjectRow | None] = {}
+    holds: dict[str, HoldRow | None] = {}  # by id
 
 
 class Fleet:
     def __init__(self) -> None:
         self.blueprints: dict[str, BlueprintRow] = {}
         self.instances: dict[str, InstanceRow] = {}
+        self.objects: dict[str, ObjectRow] = {}
+        self.holds: dict[str, HoldRow] = {}
         self.sites: dict[SiteName, KnownSite] = {}
         self.index = PlacementIndex()
         self.colliding: set[SiteName] = set()  # keep the target they have: their facts brought two claims together
@@ -71,6 +78,8 @@ class Fleet:
                 {row.name: row for row in blueprints.load(connection)},
                 {row.owner: row for row in instances.load(connection)},
                 {row.name: KnownSite(row, facts.get(row.name, {})) for row in sites.load(connection, partitions)},
+                {row.owner: row for row in objects.load(connection)},
+                {row.id: row for row in holds.load(connection)},
             )
         )
 
@@ -81,12 +90,14 @@ class Fleet:
             {name: self.blueprints.get(name) for name in change.blueprints},
             {owner: self.instances.get(owner) for owner in change.instances},
             {name: self.sites.get(name) for name in change.sites},
+            {owner: self.objects.get(owner) for owner in change.objects},
+            {name: self.holds.get(name) for name in change.holds},
         )
         _put(self.blueprints, change.blueprints)
-        for owner, row in change.instances.items():
-            before = self.instances.get(owner)
+        for owner, row in (*change.instances.items(), *change.objects.items()):
+            before = self.instances.get(owner) or self.objects.get(owner)
             if before is not None and row is not None and _same(before, row):
-                continue  # renders and goes where it did: no site is touched
+                continue  # says and goes where it did: no site is touched
             touched |= self._sites_of(owner)
             if row is None:
                 self.index.remove_instance(owner)
@@ -94,6 +105,11 @@ class Fleet:
                 self.index.put_instance(owner, row.placement)
                 touched |= self._sites_of(owner)
         _put(self.instances, change.instances)
+        _put(self.objects, change.objects)
+        touched |= {
+            held.site for name, now in change.holds.items() if (held := now or self.holds.get(name)) is not None
+        }
+        _put(self.holds, change.holds)
         for name, site in change.sites.items():
             if site is None:
                 self.index.remove_site(name)
@@ -106,15 +122,34 @@ class Fleet:
     def _sites_of(self, owner: str) -> set[SiteName]:
         return {SiteName(name) for name in self.index.sites_of(owner)}
 
+    def placed(self, site: SiteName) -> tuple[str, ...]:
+        """Return the instances and objects placed on a site, in order."""
+        return tuple(sorted(self.index.instances_of(site)))
+
+    def placed_digest(self, site: SiteName) -> str:
+        """Return what tells the set of what is placed on a site from another."""
+        return names_digest(self.placed(site))
+
     def owners(self, site: SiteName) -> tuple[str, ...]:
         """Return the instances placed on a site, in order."""
-        return tuple(sorted(self.index.instances_of(site)))
+        return tuple(owner for owner in self.placed(site) if owner in self.instances)
 
     def sites_of(self, owner: str) -> list[SiteName]:
         return sorted(self._sites_of(owner))
 
-    def contributions(self, owners: Sequence[str]) -> list[Contribution]:
-        return [Contribution(owner, self.instances[owner].resources) for owner in owners]
+    def contributions(self, placed: Sequence[str]) -> list[Contribution]:
+        """Return what the instances among what is placed on a site put there."""
+        rows = [self.instances[owner] for owner in placed if owner in self.instances]
+        return [Contribution(row.owner, row.resources, row.program) for row in rows]
+
+    def objects_of(self, placed: Sequence[str]) -> list[ObjectRow]:
+        """Return the objects among what is placed on a site."""
+        return [self.objects[owner] for owner in placed if owner in self.objects]
+
+    def holds_at(self, site: SiteName, now: int) -> tuple[HoldRow, ...]:
+        """Return the holds of a site that stand at `now` (ms), by id."""
+        found = [row for row in self.holds.values() if row.site == site and row.until > now]
+        return tuple(sorted(found, key=lambda row: row.id))
 
     def definition(self, row: BlueprintRow) -> Definition:
         """Return a stored blueprint checked again (once per revision)."""
@@ -137,6 +172,12 @@ class Fleet:
             raise ConflictError(f"{name!r} may be any of {owners}", reason="Ambiguous", hint="name its kind: Kind/name")
         return found[0]
 
+    def object(self, kind: str, name: str) -> ObjectRow:
+        owner = f"{kind}/{name}"
+        if owner not in self.objects:
+            raise NotFoundError(f"no {kind} {name!r}", resource=owner)
+        return self.objects[owner]
+
     def blueprint(self, name: str) -> BlueprintRow:
         if name not in self.blueprints:
             raise NotFoundError(f"no blueprint {name!r}", resource=f"Blueprint/{name}")
@@ -148,6 +189,10 @@ class Fleet:
         return self.sites[SiteName(name)]
 
 
+def names_digest(placed: Sequence[str]) -> str:
+    return digest_bytes("\n".join(placed).encode())[:16]
+
+
 def _put(held: dict[Any, Any], change: dict[Any, Any]) -> None:
     for key, value in change.items():
         if value is None:
@@ -156,11 +201,14 @@ def _put(held: dict[Any, Any], change: dict[Any, Any]) -> None:
             held[key] = value
 
 
-def _same(before: InstanceRow, after: InstanceRow) -> bool:
-    return before.placement == after.placement and before.resources == after.resources
+def _same(before: InstanceRow | ObjectRow, after: InstanceRow | ObjectRow) -> bool:
+    if isinstance(before, InstanceRow) and isinstance(after, InstanceRow):
+        told = (before.resources, before.program) == (after.resources, after.program)
+        return before.placement == after.placement and told
+    return before.placement == after.placement and before.spec == after.spec
 
 
-def stored_document(row: BlueprintRow | InstanceRow) -> Document:
+def stored_document(row: BlueprintRow | InstanceRow | ObjectRow) -> Document:
     """Return a stored document with the places it had in its author's file."""
     (document,) = read_documents("\n" * row.line + row.source, row.file)
     return document

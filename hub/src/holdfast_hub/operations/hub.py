@@ -10,16 +10,18 @@ from typing import Any
 
 import msgspec
 
-from holdfast_hub.core.target import Composed, compose
+from holdfast_hub.core.target import Composed
 from holdfast_hub.link.identity import Identity
+from holdfast_hub.operations.composition import Composing
 from holdfast_hub.operations.fleet import Change, Fleet
-from holdfast_hub.store import audit, blueprints, instances, sites, status, targets
+from holdfast_hub.store import audit, blueprints, holds, instances, objects, sites, status, targets
 from holdfast_hub.store.feed import Feed
 from holdfast_hub.store.hub import Store
 from holdfast_hub.store.keyring import KeyRing
 from holdfast_hub.store.readings import ReadingStore
 from holdfast_hub.store.streams import StreamStore
 from holdfast_hub.store.targets import TargetRow
+from holdfast_protocol.blueprint.problems import MAX_PROBLEMS
 from holdfast_protocol.errors import InputError, Problem
 from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.wire.names import SiteName
@@ -46,6 +48,7 @@ class Enacted(msgspec.Struct, frozen=True):
     change: Change
     moves: tuple[Move, ...]
     event: int  # of the audit; 0 on a dry run
+    warnings: tuple[Problem, ...] = ()
 
     @property
     def sites(self) -> list[SiteName]:
@@ -92,6 +95,8 @@ class Hub:
             self.feed.tell("blueprint", blueprint)
         for owner in enacted.change.instances:
             self.feed.tell("instance", owner)
+        for owner in enacted.change.objects:
+            self.feed.tell("object", owner)
         for site in sorted({*enacted.change.sites, *enacted.sites}):
             self.feed.tell("site", site)
         if enacted.moves or None in enacted.change.sites.values():
@@ -102,21 +107,22 @@ class Hub:
     ) -> Enacted:
         """Make a change, for the database's thread.
 
-        Raises InputError when two instances would claim the same thing at a site; then, and on any error, nothing is
-        changed. `facts` are sites changed by what their nodes report, which cannot be refused: in a collision such a
-        site keeps its target and the collision is noted, until a later change resolves it.
+        Raises InputError when at a site two instances would claim the same thing, a policy is broken or a patch fails;
+        then, and on any error, nothing is changed. `facts` are sites changed by what their nodes report, which cannot be
+        refused: such a site keeps its target and the problem is noted, until a later change resolves it.
         """
         touched, back = self.fleet.make(change)
         try:
             with self.database.reading() as connection:
-                moves, collisions = self._moves(connection, touched)
+                moves, collisions, warned = self._moves(connection, touched)
+            warnings = tuple(self._placed(warned))
             refused = {site: found for site, found in collisions.items() if site not in self.fleet.colliding | facts}
             if refused:
                 raise InputError(self._placed(refused))
             if dry_run or (facts and not moves and not collisions):
                 if dry_run:
                     self.fleet.make(back)
-                return Enacted(change, tuple(moves), 0)
+                return Enacted(change, tuple(moves), 0, warnings)
             with self.database.transaction() as connection:
                 self._write(connection, change, moves)
                 self._note_collisions(connection, touched, collisions)
@@ -132,26 +138,27 @@ class Hub:
             self.fleet.make(back)
             raise
         self.fleet.colliding = (self.fleet.colliding - touched) | set(collisions)
-        return Enacted(change, tuple(moves), event)
+        return Enacted(change, tuple(moves), event, warnings)
 
     def _moves(
         self, connection: sqlite3.Connection, touched: set[SiteName]
-    ) -> tuple[list[Move], dict[SiteName, tuple[Problem, ...]]]:
-        composed: dict[tuple[str, ...], Composed] = {}
+    ) -> tuple[list[Move], dict[SiteName, tuple[Problem, ...]], dict[SiteName, tuple[Problem, ...]]]:
+        """Return the moves, what speaks against a site's new target, and what its author should know, by site."""
+        composing = Composing(self.fleet, self.now())
         collisions: dict[SiteName, tuple[Problem, ...]] = {}
+        warned: dict[SiteName, tuple[Problem, ...]] = {}
         moves = []
         for site in sorted(touched):
-            owners = self.fleet.owners(site)
-            if owners not in composed:
-                composed[owners] = compose(self.fleet.contributions(owners))
-            after = composed[owners]
+            after = composing.at(site)
             before = targets.newest(connection, site)
-            digest = before.digest if before is not None else "" if owners else after.digest
+            digest = before.digest if before is not None else "" if self.fleet.owners(site) else after.digest
+            if after.warnings:
+                warned[site] = after.warnings
             if after.problems:
                 collisions[site] = after.problems
             elif digest != after.digest:  # a site that never had anything is not told to be empty
                 moves.append(Move(site, before, after))
-        return moves, collisions
+        return moves, collisions, warned
 
     def _note_collisions(
         self, connection: sqlite3.Connection, touched: set[SiteName], collisions: dict[SiteName, tuple[Problem, ...]]
@@ -164,24 +171,26 @@ class Hub:
                 site=site,
                 node="",
                 channel="placement",
-                reason="Collision",
+                reason="Refused",
                 message="; ".join(str(problem) for problem in problems),
                 at=self.now(),
             )
 
     def _placed(self, refused: dict[SiteName, tuple[Problem, ...]]) -> list[Problem]:
-        """Return the collisions of some sites, each once, with its sites and the place of the instance's document."""
+        """Return the problems of some sites, each once, with its sites and the place of the document it is of."""
         found: dict[Problem, list[SiteName]] = {}
         for site, problems in refused.items():
             for problem in problems:
                 found.setdefault(problem, []).append(site)
         placed = []
-        for problem, at in found.items():
+        for problem, at in list(found.items())[:MAX_PROBLEMS]:
             more = f" and {len(at) - 1} more" if len(at) > 1 else ""
-            row = self.fleet.instances.get(problem.resource)
-            file, line = (row.file, row.line + 1) if row is not None else ("", 0)
             message = f"{problem.message}, at site {at[0]}{more}"
-            placed.append(msgspec.structs.replace(problem, message=message, file=file, line=line))
+            row = None if problem.line else self.fleet.instances.get(problem.resource)
+            place = {} if row is None else {"file": row.file, "line": row.line + 1}
+            placed.append(msgspec.structs.replace(problem, message=message, **place))
+        if len(found) > MAX_PROBLEMS:
+            placed.append(Problem(f"and {len(found) - MAX_PROBLEMS} more problems"))
         return placed
 
     def _write(self, connection: sqlite3.Connection, change: Change, moves: Sequence[Move]) -> None:
@@ -197,6 +206,17 @@ class Hub:
         for instance in change.instances.values():
             if instance is not None:
                 instances.put(connection, instance)
+        for owner, placed in change.objects.items():
+            if placed is None:
+                kind, _, name = owner.partition("/")
+                objects.delete(connection, kind, name)
+            else:
+                objects.put(connection, placed)
+        for name, hold in change.holds.items():
+            if hold is None:
+                holds.delete(connection, name)
+            else:
+                holds.put(connection, hold)
         for name, site in change.sites.items():
             if site is None:
                 sites.delete(connection, name)
@@ -215,4 +235,5 @@ class Hub:
             body=move.after.body,
             at=self.now(),
             above=above,
+            placed=self.fleet.placed_digest(move.site),
         )

@@ -15,6 +15,8 @@ from holdfast_protocol.wire import envelope
 from holdfast_protocol.wire.names import NodeName, SiteName, node_name
 
 MAX_TEXT: Final = 253  # characters
+CLUSTER_CA: Final = "/etc/holdfast/cluster-ca.pem"
+CLUSTER_TOKEN: Final = "/etc/holdfast/cluster.token"  # noqa: S105 (where it lies)
 
 
 class KitWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,6 +34,12 @@ class KitWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engine: str = ""
     systemd: str = ""
     kernel: bool = False
+    network: bool = False
+    machine: bool = False
+    packages: bool = False
+    accounts: bool = False
+    security: bool = False
+    kubernetes: str = ""
     devices: str = ""
 
 
@@ -68,6 +76,7 @@ async def site_kit(hub: Hub, name: str, words: KitWords, *, author: str) -> dict
 
 def _problems(words: KitWords) -> Iterator[Problem]:
     texts = {"host": words.host, "state_dir": words.state_dir, "engine": words.engine, "devices": words.devices}
+    texts["kubernetes"] = words.kubernetes
     for path, text in (*texts.items(), *((f"file_roots[{n}]", root) for n, root in enumerate(words.file_roots))):
         if len(text) > MAX_TEXT or not text.isprintable():
             yield Problem(f"not at most {MAX_TEXT} printable characters", path=path)
@@ -78,6 +87,10 @@ def _problems(words: KitWords) -> Iterator[Problem]:
     for path, folder in (("state_dir", words.state_dir), *(("file_roots", root) for root in words.file_roots)):
         if not folder.startswith("/"):
             yield Problem(f"{folder[:80]!r} is not an absolute path", path=path)
+    if words.kubernetes and not words.kubernetes.startswith(
+        ("https://", "http://127.", "http://[::1]", "http://localhost")
+    ):
+        yield Problem("must be https://HOST:PORT, or the site's machine itself", path="kubernetes")
     if words.engine and not words.engine.startswith("unix:///"):
         yield Problem("must be a socket: unix:///run/docker.sock", path="engine")
     host, _, port = words.devices.rpartition(":")
@@ -103,9 +116,23 @@ def _edge_toml(identity: Identity, site: SiteName, node: NodeName, words: KitWor
         f"file_roots = {_toml(words.file_roots)}",
         f"engine = {_toml(words.engine)}  # unix:///run/docker.sock",
         f"systemd = {_toml(words.systemd)}  # system, or user",
-        f"kernel = {'true' if words.kernel else 'false'}  # whether its settings, its modules and the firewall may be changed",
+        f"kernel = {_toml(words.kernel)}  # whether its settings, its modules and the firewall may be changed",
+        f"packages = {_toml(words.packages)}  # whether they may be installed and removed",
+        f"accounts = {_toml(words.accounts)}  # whether users, groups and their SSH keys may be changed",
+        f"security = {_toml(words.security)}  # whether sshd and mandatory access control may be changed",
+        f"network = {'true' if words.network else 'false'}  # whether its interfaces may be, by systemd-networkd",
+        f"machine = {'true' if words.machine else 'false'}  # whether its name and its clock may be",
         "",
     ]
+    if words.kubernetes:
+        parts += [
+            "# The site's own API server. Files of the node: ca_file, and token_file or cert_file with key_file.",
+            "[providers.kubernetes]",
+            f"server = {_toml(words.kubernetes)}",
+            f"ca_file = {_toml(CLUSTER_CA)}",
+            f"token_file = {_toml(CLUSTER_TOKEN)}",
+            "",
+        ]
     host, _, port = words.devices.rpartition(":")
     if words.devices:
         parts += [
@@ -128,6 +155,6 @@ def _edge_toml(identity: Identity, site: SiteName, node: NodeName, words: KitWor
     return "\n".join(parts)
 
 
-def _toml(value: str | tuple[str, ...]) -> str:
-    """Return a TOML string or array of them; JSON's escapes are a subset of TOML's."""
+def _toml(value: str | bool | tuple[str, ...]) -> str:
+    """Return a TOML string, truth or array; JSON's escapes are a subset of TOML's."""
     return msgspec.json.encode(value).decode()

@@ -34,10 +34,13 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 async def explain_placement(hub: Hub, asked: Asked) -> Explanation:
-    """Return every requirement of an instance and what became of it at a site. Raises NotFoundError, ConflictError."""
+    """Return every requirement of an instance, or of an object by Kind/name, and what became of it at a site.
+
+    Raises NotFoundError, ConflictError."""
 
     def explaining() -> Explanation:
-        row, known = hub.fleet.instance(asked.instance), hub.fleet.site(asked.site)
+        row = hub.fleet.objects.get(asked.instance) or hub.fleet.instance(asked.instance)
+        known = hub.fleet.site(asked.site)
         if row.placement is None:
             return Explanation(row.owner, known.row.name, False, (), "it has no placement, and goes to no site")
         judged = explain(row.placement, known.view())
@@ -45,7 +48,7 @@ async def explain_placement(hub: Hub, asked: Asked) -> Explanation:
         placed = all(each.holds for each in judged)
         message = "its placement selects every site" if not judged else ""
         if known.row.name in hub.fleet.colliding:
-            message = "two instances there claim the same thing: the site keeps the target it had"
+            message = "what is placed there cannot be together (see describe site): the site keeps the target it had"
         return Explanation(row.owner, known.row.name, placed, requirements, message)
 
     return await hub.store.read(lambda _: explaining())

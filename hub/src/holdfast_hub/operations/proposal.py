@@ -6,35 +6,38 @@ its kind (a new one before a stored one), each stored instance whose blueprint c
 
 import difflib
 from collections.abc import Callable, Sequence
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 
 from holdfast_hub.blueprint.change import definition_changes
 from holdfast_hub.blueprint.instance import Instance, check_instance
+from holdfast_hub.blueprint.pin import ANNOTATION, read_pin
+from holdfast_hub.blueprint.placed import check_placed, is_placed
+from holdfast_hub.blueprint.plain import Words
+from holdfast_hub.blueprint.program import program_of
 from holdfast_hub.blueprint.render import render
 from holdfast_hub.operations.fleet import Change, Fleet, stored_document
+from holdfast_hub.operations.intake import SourceFile, defined_kind, documents_of
 from holdfast_hub.store.blueprints import BlueprintRow
 from holdfast_hub.store.instances import InstanceRow
+from holdfast_hub.store.objects import ObjectRow
 from holdfast_protocol.blueprint.definition import Definition, check_blueprint
 from holdfast_protocol.blueprint.documents import Document, read_documents
 from holdfast_protocol.blueprint.names import is_blueprint
 from holdfast_protocol.errors import InputError, Problem
+from holdfast_protocol.runtime import zones
 from holdfast_protocol.wire.digest import digest_bytes
 from holdfast_protocol.wire.names import ResourceKey, resource_key
+from holdfast_protocol.wire.program import Program
 from holdfast_protocol.wire.target import Resource, resource
+from holdfast_protocol.wire.windows import KIND as WINDOW
 
-MAX_FILES: Final = 1_000
 Action = Literal["created", "changed", "unchanged"]
 
 
-class SourceFile(msgspec.Struct, frozen=True):
-    name: str
-    text: str
-
-
 class Result(msgspec.Struct, frozen=True):
-    """What applying does to one document. `revision` is a blueprint's; None for an instance."""
+    """What applying does to one document. `revision` is a blueprint's; None for anything else."""
 
     kind: str
     name: str
@@ -48,19 +51,28 @@ class Proposal(msgspec.Struct, frozen=True):
     warnings: tuple[Problem, ...]
     documents: dict[str, Document]  # of the instances looked at, by Kind/name
     definitions: dict[str, Definition]  # of the blueprints given, by their instances' kind
+    used: dict[str, Definition]  # what each instance looked at was rendered from, by Kind/name
 
 
 class Proposing:
-    """Collects one proposal; `next_revision` gives a changed blueprint its next revision.
+    """Collects one proposal; `next_revision` gives a changed blueprint its next revision, `revision` finds an older one.
 
     `force`: a breaking change of a stored blueprint's schema is only warned of.
     """
 
     def __init__(
-        self, fleet: Fleet, next_revision: Callable[[str], int], *, author: str, at: int, force: bool = False
+        self,
+        fleet: Fleet,
+        next_revision: Callable[[str], int],
+        revision: Callable[[str, int], BlueprintRow | None],
+        *,
+        author: str,
+        at: int,
+        force: bool = False,
     ) -> None:
         self._fleet = fleet
         self._next_revision = next_revision
+        self._revision = revision
         self._author = author
         self._at = at
         self._force = force
@@ -70,55 +82,44 @@ class Proposing:
         self._broken: set[str] = set()  # kinds whose blueprint was refused: their instances are not judged
         self._blueprints: dict[str, BlueprintRow] = {}
         self._instances: dict[str, InstanceRow] = {}
+        self._objects: dict[str, ObjectRow] = {}
         self._documents: dict[str, Document] = {}
+        self._used: dict[str, Definition] = {}
         self._results: list[Result] = []
 
-    def propose(self, files: Sequence[SourceFile]) -> Proposal:
-        """Return the proposal. Raises InputError with every problem."""
-        documents = self._read(files)
+    def propose(self, files: Sequence[SourceFile], words: Words | None) -> Proposal:
+        """Return the proposal; `words` are of the plain manifests. Raises InputError with every problem."""
+        kinds = {row.kind for row in self._fleet.blueprints.values()}
+        documents, self._problems = documents_of(files, kinds, words)
         for document in documents:
             if is_blueprint(document.kind):
                 self._take_blueprint(document)
         for document in documents:
-            if not is_blueprint(document.kind):
+            if is_placed(document):
+                self._take_object(document)
+            elif not is_blueprint(document.kind):
                 self._take_instance(document)
         self._take_stored_instances()
         if self._problems:
             raise InputError(self._problems)
         return Proposal(
-            Change(dict(self._blueprints), dict(self._instances)),
+            Change(dict(self._blueprints), dict(self._instances), objects=dict(self._objects)),
             tuple(self._results),
             tuple(self._warnings),
             self._documents,
             {kind: definition for kind, (_, definition) in self._definitions.items()},
+            self._used,
         )
-
-    def _read(self, files: Sequence[SourceFile]) -> list[Document]:
-        documents: list[Document] = []
-        if len(files) > MAX_FILES:
-            raise InputError([Problem(f"{len(files)} files, the limit is {MAX_FILES} at once")])
-        for file in files:
-            try:
-                documents += read_documents(file.text, file.name)
-            except InputError as error:
-                self._problems += error.problems
-        if not documents and not self._problems:
-            self._problems.append(Problem("there is no document in the files given"))
-        return documents
 
     def _take_blueprint(self, document: Document) -> None:
         try:
             checked = check_blueprint(document)
         except InputError as error:
             self._problems += error.problems
-            self._broken |= _kind_of(document)
+            self._broken.add(defined_kind(document))
             return
         self._warnings += checked.warnings
         definition = checked.value
-        if observing := definition.observing():
-            self._problems += observing
-            self._broken.add(definition.kind)
-            return
         name, kind = definition.name, definition.kind
         if name in self._blueprints:
             self._problems.append(document.problem((), f"Blueprint {name!r} is given twice"))
@@ -199,8 +200,30 @@ class Proposing:
         self._problems.append(document.problem(("kind",), f"no blueprint defines kind {document.kind}", hint=hint))
         return None
 
+    def _pinned(
+        self, document: Document, found: tuple[BlueprintRow, Definition]
+    ) -> tuple[BlueprintRow, Definition] | None:
+        """Return the revision a document asks to keep, the newest when it asks for none."""
+        path = ("metadata", "annotations", ANNOTATION)
+        try:
+            pin = read_pin(document)
+            if pin in (0, found[0].revision):
+                return found
+            row = self._revision(found[0].name, pin)
+            definition = self._fleet.definition(row) if row is not None else None
+        except InputError as error:
+            self._problems += error.problems
+            return None
+        if row is None or definition is None or definition.kind != document.kind:
+            text = f"Blueprint {found[0].name!r} has no revision {pin} of kind {document.kind}"
+            hint = f"the newest is {found[0].revision}; see holdfast describe blueprint {found[0].name}"
+            self._problems.append(document.problem(path, text, hint=hint))
+            return None
+        return row, definition
+
     def _take_instance(self, document: Document) -> None:
         found = self._definition_of(document)
+        found = self._pinned(document, found) if found else None
         instance = self._checked(document, found[1]) if found else None
         if found is None or instance is None:
             return
@@ -222,6 +245,39 @@ class Proposing:
             self._instances[owner] = row
         self._results.append(Result(instance.kind, instance.name, action))
 
+    def _take_object(self, document: Document) -> None:
+        try:
+            checked = check_placed(document)
+        except InputError as error:
+            self._problems += error.problems
+            return
+        self._warnings += checked.warnings
+        placed = checked.value
+        if any((each.kind, each.name) == (placed.kind, placed.name) for each in self._results):
+            self._problems.append(document.problem((), f"{placed.owner} is given twice"))
+            return
+        zone = placed.spec.get("timeZone") if placed.kind == WINDOW else None
+        if zone and zones.zone(zone) is None:
+            hint = "an IANA name: Europe/Berlin"
+            self._problems.append(document.problem(("spec", "timeZone"), f"no time zone {zone!r}", hint=hint))
+        held = self._fleet.objects.get(placed.owner)
+        digest = digest_bytes(document.text.encode())
+        action: Action = "created" if held is None else "unchanged" if held.digest == digest else "changed"
+        if action != "unchanged":
+            self._objects[placed.owner] = ObjectRow(
+                placed.kind,
+                placed.name,
+                digest,
+                document.text,
+                document.file,
+                _lines_before(document),
+                placed.spec,
+                placed.placement,
+                self._author,
+                self._at,
+            )
+        self._results.append(Result(placed.kind, placed.name, action))
+
     def _checked(self, document: Document, definition: Definition) -> Instance | None:
         try:
             held = self._fleet.instances.get(f"{definition.kind}/{document.name}")
@@ -240,7 +296,7 @@ class Proposing:
         for name, blueprint in self._blueprints.items():
             definition = self._definitions[blueprint.kind][1]
             for held in self._rows(name):
-                if held.owner in self._documents:
+                if held.owner in self._documents or held.pin not in (0, blueprint.revision):
                     continue
                 document = stored_document(held)
                 instance = self._checked(document, definition)
@@ -263,15 +319,18 @@ class Proposing:
     ) -> InstanceRow | None:
         blueprint, definition = found
         owner = instance.owner
+        self._used[owner] = definition
         try:
             resources = rendered_resources(definition, instance, blueprint.revision)
+            program = program_of(definition, instance, blueprint.revision)
         except InputError as error:
             self._problems += error.problems
             return None
         held = self._fleet.instances.get(owner)
         revision = blueprint.revision
-        if held is not None and resources == _at_revision(held.resources, revision):
-            resources, revision = held.resources, held.revision  # nothing a site would see: keep what it was told
+        if held is not None and (resources, program) == _at_revision(held, revision):
+            # nothing a site would see: keep what it was told
+            resources, program, revision = held.resources, held.program, held.revision
         return InstanceRow(
             instance.kind,
             instance.name,
@@ -286,11 +345,14 @@ class Proposing:
             resources,
             author,
             at,
+            pin=read_pin(document),
+            program=program,
         )
 
 
-def _at_revision(resources: tuple[Resource, ...], revision: int) -> tuple[Resource, ...]:
-    return tuple(msgspec.structs.replace(each, revision=revision) for each in resources)
+def _at_revision(held: InstanceRow, revision: int) -> tuple[tuple[Resource, ...], Program | None]:
+    resources = tuple(msgspec.structs.replace(each, revision=revision) for each in held.resources)
+    return resources, msgspec.structs.replace(held.program, revision=revision) if held.program else None
 
 
 def rendered_resources(definition: Definition, instance: Instance, revision: int) -> tuple[Resource, ...]:
@@ -310,14 +372,6 @@ def rendered_resources(definition: Definition, instance: Instance, revision: int
         )
         for each in rendered
     )
-
-
-def _kind_of(document: Document) -> set[str]:
-    """Return the kind a refused blueprint would have defined, when that much can be read."""
-    spec = document.value.get("spec")
-    schema = spec.get("schema") if isinstance(spec, dict) else None
-    kind = schema.get("kind") if isinstance(schema, dict) else None
-    return {kind} if isinstance(kind, str) else set()
 
 
 def _lines_before(document: Document) -> int:

@@ -5,12 +5,14 @@ from typing import Final
 
 import msgspec
 
-from holdfast_hub.core.target import compose
-from holdfast_hub.operations.fleet import Change, KnownSite
+from holdfast_hub.core.target import Composed
+from holdfast_hub.operations.composition import Composing
+from holdfast_hub.operations.fleet import Change, KnownSite, names_digest
 from holdfast_hub.operations.hub import Enacted, Hub, Move, Note
 from holdfast_hub.store import audit, sites, status, targets
 from holdfast_hub.store.sites import SiteRow
-from holdfast_protocol.errors import ConflictError, InputError, Problem, WireError
+from holdfast_protocol.errors import ConflictError, InputError, NotFoundError, Problem, WireError
+from holdfast_protocol.runtime import zones
 from holdfast_protocol.wire.labels import is_label_key, is_label_value
 from holdfast_protocol.wire.names import SiteName, site_name
 from holdfast_protocol.wire.target import Content
@@ -27,6 +29,7 @@ class SiteWords(msgspec.Struct, frozen=True):
     zones: list[str] | None = None
     region: str | None = None
     provider: str | None = None
+    time_zone: str | None = None  # IANA; "" for the node's own
 
 
 async def add_site(hub: Hub, name: str, words: SiteWords, *, author: str) -> None:
@@ -64,11 +67,14 @@ def _said(row: SiteRow, words: SiteWords) -> SiteRow:
         zones=row.zones if words.zones is None else tuple(words.zones),
         region=row.region if words.region is None else words.region,
         provider=row.provider if words.provider is None else words.provider,
+        time_zone=row.time_zone if words.time_zone is None else words.time_zone,
     )
 
 
 def _check(words: SiteWords) -> None:
     problems = []
+    if words.time_zone and zones.zone(words.time_zone) is None:
+        problems.append(Problem(f"{words.time_zone[:60]!r} is no time zone", path="time_zone", hint="Europe/Berlin"))
     if len(words.labels) > MAX_LABELS or len(words.zones or ()) > MAX_ZONES:
         problems.append(Problem(f"more than {MAX_LABELS} labels or {MAX_ZONES} zones"))
     for key, value in words.labels.items():
@@ -112,7 +118,7 @@ async def adopt_site(hub: Hub, name: str, *, author: str) -> None:
                     reason="NewerEpoch",
                     hint="restore the hub's key of that epoch",
                 )
-            composed = compose(hub.fleet.contributions(hub.fleet.owners(site)))
+            composed = Composing(hub.fleet, hub.now()).at(site)
             if composed.problems:
                 raise InputError(composed.problems)
             move = Move(site, targets.newest(connection, site), composed)
@@ -125,6 +131,38 @@ async def adopt_site(hub: Hub, name: str, *, author: str) -> None:
         return Enacted(Change(), (move,), event)
 
     hub.tell(await hub.database.call(adopting))
+
+
+async def retry_site(hub: Hub, name: str, *, author: str) -> None:
+    """Have a site try its target once more: the same content as a new generation, which it does not know as a bad one.
+
+    Raises NotFoundError while it has none, ConflictError when the site is ahead of this hub.
+    """
+
+    def retrying() -> Enacted:
+        site = hub.fleet.site(name).row.name
+        with hub.database.transaction() as connection:
+            row, before = sites.find(connection, site), targets.newest(connection, site)
+            if before is None:
+                raise NotFoundError(f"site {site!r} has no target yet", resource=f"Site/{site}")
+            if row is not None and row.in_conflict:
+                hint = f"holdfast site adopt {site}"
+                raise ConflictError(f"site {site!r} is ahead of this hub", reason="Conflict", hint=hint)
+            body = targets.body(connection, before.digest)
+            same = Composed(msgspec.json.decode(body, type=Content), body, before.digest)
+            move = Move(site, before, same)
+            made = hub.allocate(connection, move)
+            event = audit.add(
+                connection,
+                at=hub.now(),
+                actor=author,
+                action="retry",
+                subjects=[f"Site/{site}"],
+                detail={"generation": made.generation},
+            )
+        return Enacted(Change(), (move,), event)
+
+    hub.tell(await hub.database.call(retrying))
 
 
 async def refresh_facts(hub: Hub, names: Iterable[SiteName]) -> None:
@@ -149,13 +187,19 @@ async def repair_placement(hub: Hub) -> None:
 
     def repairing() -> list[Enacted]:
         with hub.database.reading() as connection:
-            newest = targets.all_newest(connection, hub.partitions)
-            digests = {row.digest for row in newest.values()}
+            composed = targets.placements(connection, hub.partitions)
+            before = {site for site, placed in composed.items() if not placed}  # of a version that did not keep it
+            newest = targets.all_newest(connection, hub.partitions) if before else {}
+            digests = {newest[site].digest for site in before}
             held = {digest: _owners(targets.body(connection, digest)) for digest in digests}
         return [
             _replaced(hub, known)
             for name, known in list(hub.fleet.sites.items())
-            if set(hub.fleet.owners(name)) != (held[newest[name].digest] if name in newest else set())
+            if (
+                set(hub.fleet.owners(name)) != held[newest[name].digest]
+                if name in before
+                else hub.fleet.placed_digest(name) != composed.get(name, names_digest(()))
+            )
         ]
 
     for enacted in await hub.database.call(repairing):

@@ -18,16 +18,19 @@ from holdfast_hub.core.convergence import (
 from holdfast_hub.operations.fleet import KnownSite, stored_document
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.operations.placement import chosen_sites
+from holdfast_hub.operations.progress import progress_row
 from holdfast_hub.store import audit, blueprints, sites, status, targets
 from holdfast_hub.store.blueprints import BlueprintRow
 from holdfast_hub.store.instances import InstanceRow
 from holdfast_hub.store.status import NodeRow
 from holdfast_hub.store.targets import TargetRow
 from holdfast_protocol.errors import ConflictError, NotFoundError
+from holdfast_protocol.wire.messages import InstanceStatus
 from holdfast_protocol.wire.names import SiteName
 from holdfast_protocol.wire.target import Content
 
 HISTORY: Final = 20  # audit events shown with one object
+_PHASES: Final = ("ERROR", "IN_PROGRESS", "ACTIVE")  # of an instance at its sites, worst first
 
 
 class NodeView(msgspec.Struct, frozen=True):
@@ -47,6 +50,7 @@ class SiteItem(msgspec.Struct, frozen=True):
     zones: tuple[str, ...]
     region: str
     provider: str
+    time_zone: str
     state: str
     message: str
     online: bool
@@ -61,17 +65,26 @@ class InstanceItem(msgspec.Struct, frozen=True):
     name: str
     kind: str
     blueprint: str
-    revision: int  # of the blueprint
+    revision: int  # of the blueprint: the one it keeps, or the newest
+    newest: int  # revision of the blueprint
+    pinned: bool
     sites: int
     converged: int
     state: str
     created: int
+    phase: str = ""  # the worst of its sites' words, ERROR, IN_PROGRESS or ACTIVE; "" when they evaluate nothing of it
 
 
-class SiteState(msgspec.Struct, frozen=True):
+class SiteState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far an instance is at one site; `phase` (kro's word) and what follows are as the site evaluates them."""
+
     site: str
     state: str
     message: str
+    phase: str = ""  # ACTIVE, IN_PROGRESS or ERROR; "" when the site evaluates nothing, or said nothing yet
+    status: dict[str, Any] = {}
+    conditions: tuple[dict[str, str], ...] = ()
+    problem: str = ""
 
 
 class BlueprintItem(msgspec.Struct, frozen=True):
@@ -114,7 +127,18 @@ class Scene:
 
     def instance(self, row: InstanceRow, site: SiteName) -> Judgement:
         wanted = frozenset(str(resource.key) for resource in row.resources)
-        return instance_judgement(self.desired(site), self.reported(site), row.owner, wanted, self.now)
+        decides = row.program is not None and any(each.late for each in row.program.instances)
+        return instance_judgement(self.desired(site), self.reported(site), row.owner, wanted, self.now, decides=decides)
+
+    def evaluated(self, row: InstanceRow, site: SiteName) -> InstanceStatus | None:
+        """Return what a site says of an instance it evaluates; of several nodes the one that is furthest from ACTIVE."""
+        said = [
+            each
+            for node in self.nodes.get(site, ())
+            for each in (node.status.instances if node.status is not None else ())
+            if each.owner == row.owner
+        ]
+        return min(said, key=lambda each: _PHASES.index(each.state), default=None)
 
     def online(self, node: NodeRow) -> bool:
         return is_online(
@@ -133,6 +157,7 @@ def site_item(scene: Scene, known: KnownSite) -> SiteItem:
         row.zones,
         row.region,
         row.provider,
+        row.time_zone,
         judgement.state,
         judgement.message,
         any(scene.online(node) for node in nodes),
@@ -161,17 +186,28 @@ def instance_item(scene: Scene, row: InstanceRow) -> tuple[InstanceItem, list[Si
     fleet = scene.hub.fleet
     states = [(site, scene.instance(row, site)) for site in fleet.sites_of(row.owner)]
     whole = worst(judgement for _, judgement in states)
+    newest = fleet.blueprints[row.blueprint].revision
+    said = {site: each for site, _ in states if (each := scene.evaluated(row, site)) is not None}
     item = InstanceItem(
         row.name,
         row.kind,
         row.blueprint,
-        fleet.blueprints[row.blueprint].revision,
+        row.pin or newest,
+        newest,
+        row.pin != 0,
         len(states),
         sum(1 for _, judgement in states if judgement.state == "Converged"),
         whole.state if states else "Unplaced",
         row.at,
+        min((each.state for each in said.values()), key=_PHASES.index, default=""),
     )
-    return item, [SiteState(site, judgement.state, judgement.message) for site, judgement in states]
+    return item, [_site_state(site, judgement, said.get(site)) for site, judgement in states]
+
+
+def _site_state(site: SiteName, judgement: Judgement, said: InstanceStatus | None) -> SiteState:
+    if said is None:
+        return SiteState(site, judgement.state, judgement.message)
+    return SiteState(site, judgement.state, judgement.message, said.state, said.status, said.conditions, said.problem)
 
 
 async def list_sites(hub: Hub, selector: str = "", fields: str = "") -> list[SiteItem]:
@@ -280,6 +316,11 @@ async def show_instance(hub: Hub, name: str) -> dict[str, Any]:
             "placement": (stored_document(row).value.get("spec") or {}).get("placement"),
             "site_states": states,
             "resources": [{"id": each.id, "key": each.key} for each in row.resources],
+            "decided_at_the_site": [
+                {"id": late.id, "kind": late.kind, "why": late.why}
+                for instance in (row.program.instances if row.program else ())
+                for late in instance.late
+            ],
             "history": audit.newest(connection, HISTORY, row.owner),
         }
 
@@ -297,6 +338,7 @@ async def show_site(hub: Hub, name: str) -> dict[str, Any]:
         return {
             **msgspec.to_builtins(site_item(scene, known)),
             "facts": known.facts,
+            "objects": [row.owner for row in hub.fleet.objects_of(hub.fleet.placed(known.row.name))],
             "nodes": [node_view(scene, node) for node in nodes],
             "resources": [
                 {
@@ -312,6 +354,8 @@ async def show_site(hub: Hub, name: str) -> dict[str, Any]:
                 for said in heard
                 for each in said.resources
             ],
+            "gates": [{"node": said.node, **msgspec.structs.asdict(gate)} for said in heard for gate in said.gates],
+            "progress": [progress_row(said.node, said.progress) for said in heard if said.progress is not None],
             "holds": [hold for said in heard for hold in said.holds],
             "problems": [
                 *(problem for said in heard for problem in said.problems),

@@ -19,6 +19,8 @@ class BlueprintRow(msgspec.Struct, frozen=True):
 
 _COLUMNS = "name, kind, revision, digest, source, file, line, author, at"
 
+_REVISION = "SELECT name, '', revision, digest, source, file, line, author, at FROM blueprint_revisions"
+
 
 def load(connection: sqlite3.Connection) -> list[BlueprintRow]:
     """Return the newest revision of every blueprint, by name."""
@@ -52,11 +54,13 @@ def delete(connection: sqlite3.Connection, name: str) -> None:
     connection.execute("DELETE FROM blueprints WHERE name = ?", (name,))
 
 
+def find(connection: sqlite3.Connection, name: str, revision: int) -> BlueprintRow | None:
+    """Return one revision of a blueprint, with no kind; None when there never was one."""
+    row = connection.execute(f"{_REVISION} WHERE name = ? AND revision = ?", (name, revision)).fetchone()
+    return None if row is None else BlueprintRow(*row)
+
+
 def revisions(connection: sqlite3.Connection, name: str, limit: int = 50) -> list[BlueprintRow]:
     """Return the newest revisions of a blueprint, newest first, with no kind."""
-    rows = connection.execute(
-        "SELECT name, '', revision, digest, source, file, line, author, at FROM blueprint_revisions"
-        " WHERE name = ? ORDER BY revision DESC LIMIT ?",
-        (name, limit),
-    )
+    rows = connection.execute(f"{_REVISION} WHERE name = ? ORDER BY revision DESC LIMIT ?", (name, limit))
     return [BlueprintRow(*row) for row in rows]

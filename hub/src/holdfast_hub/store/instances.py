@@ -7,6 +7,7 @@ import msgspec
 
 from holdfast_hub.core.placement import Placement
 from holdfast_protocol.wire import strict
+from holdfast_protocol.wire.program import Program
 from holdfast_protocol.wire.target import Resource
 
 
@@ -24,6 +25,8 @@ class InstanceRow(msgspec.Struct, frozen=True):
     resources: tuple[Resource, ...]
     author: str
     at: int  # milliseconds since 1970
+    pin: int = 0  # the blueprint revision it is to keep; 0: it follows the newest
+    program: Program | None = None  # what its sites evaluate; None: its resources say everything
 
     @property
     def owner(self) -> str:
@@ -34,6 +37,7 @@ class InstanceRow(msgspec.Struct, frozen=True):
 _FIELDS: Final = tuple(InstanceRow.__struct_fields__)
 _PLACEMENT: Final = msgspec.json.Decoder(Placement | None)
 _RESOURCES: Final = msgspec.json.Decoder(tuple[Resource, ...])
+_PROGRAM: Final = msgspec.json.Decoder(Program | None)
 
 
 def load(connection: sqlite3.Connection) -> list[InstanceRow]:
@@ -45,6 +49,7 @@ def _row(values: dict[str, Any]) -> InstanceRow:
     values["spec"] = msgspec.json.decode(values["spec"])
     values["placement"] = _PLACEMENT.decode(values["placement"])
     values["resources"] = _RESOURCES.decode(values["resources"])
+    values["program"] = _PROGRAM.decode(values["program"])
     return InstanceRow(**values)
 
 
@@ -53,6 +58,7 @@ def put(connection: sqlite3.Connection, row: InstanceRow) -> None:
     values["spec"] = strict.encode(row.spec).decode()
     values["placement"] = strict.encode(row.placement).decode()
     values["resources"] = msgspec.json.encode(row.resources)  # in the author's order: they are shown and ejected
+    values["program"] = strict.encode(row.program).decode()
     connection.execute(
         f"INSERT OR REPLACE INTO instances ({', '.join(_FIELDS)}) VALUES ({', '.join('?' * len(_FIELDS))})",  # noqa: S608 (constants)
         [values[field] for field in _FIELDS],

@@ -16,6 +16,7 @@ class SiteRow(msgspec.Struct, frozen=True):
     zones: tuple[str, ...] = ()
     region: str = ""
     provider: str = ""
+    time_zone: str = ""  # IANA, of windows that name none; "": the node's own
     conflict: tuple[int, int] = (0, 0)  # (epoch, generation) the site claims when it is ahead of us
     conflict_digest: str = ""
 
@@ -25,12 +26,13 @@ class SiteRow(msgspec.Struct, frozen=True):
 
 
 _SELECT = (
-    "SELECT name, at, labels, zones, region, provider, conflict_epoch, conflict_generation, conflict_digest FROM sites"
+    "SELECT name, at, labels, zones, region, provider, time_zone, conflict_epoch, conflict_generation, conflict_digest"
+    " FROM sites"
 )
 
 
 def _row(row: tuple[object, ...]) -> SiteRow:
-    name, at, labels, zones, region, provider, epoch, generation, digest = row
+    name, at, labels, zones, region, provider, time_zone, epoch, generation, digest = row
     return msgspec.convert(
         {
             "name": name,
@@ -39,6 +41,7 @@ def _row(row: tuple[object, ...]) -> SiteRow:
             "zones": msgspec.json.decode(str(zones)),
             "region": region,
             "provider": provider,
+            "time_zone": time_zone,
             "conflict": (epoch, generation),
             "conflict_digest": digest,
         },
@@ -61,9 +64,9 @@ def find(connection: sqlite3.Connection, site: SiteName) -> SiteRow | None:
 def put(connection: sqlite3.Connection, row: SiteRow) -> None:
     """Add or change a site; a conflict mark is left as it is."""
     connection.execute(
-        "INSERT INTO sites (name, partition, labels, zones, region, provider, at) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        "INSERT INTO sites (name, partition, labels, zones, region, provider, time_zone, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (name) DO UPDATE SET labels = excluded.labels, zones = excluded.zones,"
-        " region = excluded.region, provider = excluded.provider",
+        " region = excluded.region, provider = excluded.provider, time_zone = excluded.time_zone",
         (
             row.name,
             partition(row.name),
@@ -71,6 +74,7 @@ def put(connection: sqlite3.Connection, row: SiteRow) -> None:
             msgspec.json.encode(row.zones).decode(),
             row.region,
             row.provider,
+            row.time_zone,
             row.at,
         ),
     )

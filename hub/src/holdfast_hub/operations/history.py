@@ -1,0 +1,82 @@
+"""What devices said, in bulk: reduced to buckets of time, or every reading, page by page."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from typing import Final, Literal
+
+import msgspec
+
+from holdfast_hub.operations.hub import Hub
+from holdfast_hub.store import buckets, series
+from holdfast_hub.store.buckets import Bucket
+from holdfast_hub.store.series import Chosen, Place, Row, SeriesRow, StreamName
+from holdfast_protocol.errors import InputError, Problem
+
+MAX_BUCKETS: Final = 100_000
+LONGEST: Final = 366 * 86_400_000  # milliseconds of one bucket
+PAGE: Final = 5_000  # readings in memory at once
+
+
+class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"since": "from", "until": "to"}):
+    """Milliseconds throughout; `every` is the length of a bucket, which begins at a multiple of it since 1970 (UTC)."""
+
+    every: int
+    site: str = ""
+    device: str = ""
+    metric: str = ""
+    since: int | None = None
+    until: int | None = None
+    limit: int = 1000
+    order: Literal["asc", "desc"] = "desc"  # of more than `limit` the newest are returned in any case
+
+
+class Exporting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"since": "from", "until": "to"}):
+    site: str = ""
+    device: str = ""
+    metric: str = ""
+    since: int | None = None
+    until: int | None = None
+    form: Literal["jsonl", "csv"] = "jsonl"
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some readings of one series, in the order of their times."""
+
+    series: SeriesRow
+    rows: list[Row]
+    streams: dict[int, StreamName]
+
+
+async def reduced(hub: Hub, asked: Asked) -> list[Bucket]:
+    """Return readings as buckets, with what is missing between two of them as one bucket of count 0."""
+    problems = []
+    if asked.limit < 1:
+        problems.append(Problem("must be at least 1", path="limit"))
+    if not 1 <= asked.every <= LONGEST:
+        problems.append(Problem(f"must be 1 to {LONGEST} milliseconds", path="every"))
+    if problems:
+        raise InputError(problems)
+    chosen = Chosen(asked.site, asked.device, asked.metric, asked.since, asked.until)
+    limit = min(asked.limit, MAX_BUCKETS)
+    found = await hub.reader.run(lambda connection: buckets.find(connection, chosen, asked.every, limit))
+    return found if asked.order == "desc" else found[::-1]
+
+
+async def pages(hub: Hub, asked: Exporting) -> AsyncIterator[Page]:
+    """Yield every reading of a selection, series by series; what arrives meanwhile may be in it or not."""
+    chosen = Chosen(asked.site, asked.device, asked.metric, asked.since, asked.until)
+    for row in await hub.reader.run(lambda connection: series.choose(connection, chosen)):
+        after: Place | None = None
+        while True:
+            page = await hub.reader.run(lambda connection, row=row, after=after: _page(connection, row, chosen, after))
+            if page.rows:
+                yield page
+                last = page.rows[-1]
+                after = Place(last.time, last.stream, last.sequence)
+            if len(page.rows) < PAGE:
+                break
+
+
+def _page(connection: sqlite3.Connection, row: SeriesRow, chosen: Chosen, after: Place | None) -> Page:
+    found = series.page(connection, row, chosen, after, PAGE)
+    return Page(row, found, series.stream_names(connection))
