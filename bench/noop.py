@@ -90,6 +90,8 @@ def _registry(folder: Path, environ: dict[str, str]) -> registry.Registry:
         privileged=False,
         systemd="user",
         kernel=False,
+        network=False,
+        machine=False,
         hub=Way("127.0.0.1", 1883),
         site=builders.SITE,
         state=folder / "state",

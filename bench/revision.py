@@ -11,7 +11,7 @@ from bench.report import Figure, median
 from holdfast_hub.operations import apply
 from holdfast_hub.operations.fleet import Change, KnownSite
 from holdfast_hub.operations.hub import Hub, Note
-from holdfast_hub.operations.proposal import SourceFile
+from holdfast_hub.operations.intake import SourceFile
 from holdfast_hub.store.sites import SiteRow
 from holdfast_protocol.wire.names import SiteName
 from support.hubs import hub_at

@@ -115,11 +115,15 @@ def test_status_says_what_is_as_wanted(running: Edge, capsys: Captured) -> None:
     text = capsys.readouterr().out
     assert text.startswith("press-01/node-1 of acme: Converged\ntarget epoch 1 generation 1, ")
     assert "File/a    Ready      AsWanted" in text
-    assert running.ask("status", "-o", "json") == 0
-    answer = json.loads(capsys.readouterr().out)
+
+    def told() -> Any:
+        assert running.ask("status", "-o", "json") == 0
+        answer = json.loads(capsys.readouterr().out)
+        return answer if answer["outbox"]["p0"]["rows"] >= 3 else None
+
+    answer = until(told, 10, "its reports to be in the outbox")
     assert answer["running"]
     assert answer["status"]["observed_digest"] == answer["status"]["digest"]
-    assert answer["outbox"]["p0"]["rows"] >= 3
     assert answer["link"]["failures"] >= 1
 
 

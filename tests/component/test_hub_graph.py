@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast_hub.operations import apply, views
+from holdfast_hub.operations import apply, diff, render, views
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.operations.placement import Asked, explain_placement
 from holdfast_hub.operations.sites import SiteWords, add_site
@@ -56,7 +56,7 @@ def greeting(**values: str) -> str:
 async def test_a_definition_of_kro_with_loops_and_conditions_becomes_a_target(hub: Hub) -> None:
     await add_west_site(hub)
     applied = await apply.apply(hub, files(GRAPH, greeting(lines="[a, b]")), author="test")
-    assert [each.path for each in applied.warnings] == ["spec.resources[0].readyWhen", "spec.schema.status"]
+    assert applied.warnings == ()
     first, *lines = (await content(hub)).resources
     assert [each.key for each in (first, *lines)] == ["File/base", "File/line-a", "File/line-b"]
     assert {each.depends_on for each in lines} == {("File/base",)}
@@ -64,14 +64,56 @@ async def test_a_definition_of_kro_with_loops_and_conditions_becomes_a_target(hu
     assert [each.key for each in (await content(hub)).resources] == ["File/base", "File/line-b", "File/bell"]
 
 
-async def test_what_only_a_site_knows_is_refused_with_the_expression_and_nothing_is_kept(hub: Hub) -> None:
-    text = GRAPH.replace('${base.metadata.name}"}\n    - id: bell', '${base.status.ip}"}\n    - id: bell')
-    with pytest.raises(InputError) as refused:
-        await put(hub, text, greeting(lines="[a]"))
-    (problem,) = refused.value.problems
-    assert problem.path == "spec.resources[1].template.spec.content"
-    assert "${base.status.ip} reads the status of base, which only a site knows" in problem.message
-    assert await views.list_blueprints(hub) == []
+LATE = GRAPH.replace('${base.metadata.name}"}\n    - id: bell', '${base.status.path}"}\n    - id: bell')
+
+
+async def test_what_only_a_site_knows_goes_to_it_as_a_program_and_not_as_a_resource(hub: Hub) -> None:
+    await add_west_site(hub)
+    await put(hub, LATE, greeting(lines="[a]"))
+    held = await content(hub)
+    assert [each.key for each in held.resources] == ["File/base"]
+    assert held.requires == ("resources/v1", "programs/v1")
+    (program,) = held.programs
+    (one,) = program.instances
+    assert (program.blueprint, program.revision, one.owner) == ("greeting.kro.run", 1, "Greeting/west")
+    assert [(late.id, late.kind) for late in one.late] == [("lines", "File")]
+    assert one.schema["spec"] == {"lines": ["a"], "loud": False}
+    shown = await views.show_instance(hub, "west")
+    assert [each["id"] for each in shown["decided_at_the_site"]] == ["lines"]
+
+
+async def test_only_what_says_something_new_to_a_site_makes_a_new_target(hub: Hub) -> None:
+    await add_west_site(hub)
+    await put(hub, LATE, greeting(lines="[a]"))
+    before = (await views.show_target(hub, SITE))["generation"]
+    await put(hub, LATE.replace("metadata: {name: greeting.kro.run}", "metadata: {name: greeting.kro.run} # said"))
+    assert (await views.show_target(hub, SITE))["generation"] == before
+    await put(hub, LATE.replace("spec.content != ''", "spec.content == 'x'"))
+    after = await views.show_target(hub, SITE)
+    assert after["generation"] == before + 1
+    assert after["content"].programs[0].revision == 3
+
+
+async def test_the_program_is_shown_by_render_and_diff_and_eject_as_undecided(hub: Hub) -> None:
+    await add_west_site(hub)
+    given = files(LATE, greeting(lines="[a]"))
+    rendered = await render.render(hub, given)
+    assert [each.key for each in rendered.resources] == ["File/base"]
+    (undecided,) = rendered.undecided
+    assert (undecided.instance, undecided.id, undecided.kind) == ("Greeting/west", "lines", "File")
+    assert "reads the status of base, which only a site knows" in undecided.why
+    difference = await diff.diff(hub, given, author="test")
+    (group,) = difference.groups
+    assert group.undecided == ["File lines of Greeting/west"]
+    assert "+++ b/evaluated at the site: Greeting/west" in group.diff
+    await put(hub, LATE, greeting(lines="[a]"))
+    assert (await diff.diff(hub, given, author="test")).same
+    (changed,) = (await diff.diff(hub, files(LATE.replace("content != ''", "content == 'x'")), author="test")).groups
+    assert changed.changed == []
+    assert "${base.spec.content == 'x'}" in changed.diff
+    ejected = (await render.eject(hub, [])).files
+    assert "${base.status.path}" in ejected["west/undecided-resources.yaml"]
+    assert not any("line-" in path for path in ejected)
 
 
 async def test_a_placement_is_explained_requirement_by_requirement(hub: Hub) -> None:

@@ -76,7 +76,7 @@ class Node:
             self.floor,
             boot_id="boot",
             agent="0.0.0",
-            facts={"arch": "riscv64"},
+            facts=lambda: {"arch": "riscv64"},
             wake=self._wake,
             jitter=lambda: 0.5,
         )

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from holdfast_edge.core.transaction import Transaction
 from holdfast_edge.link.inbox import Inbox
 from holdfast_edge.store import copies
 from holdfast_edge.store.edge import open_edge
 from holdfast_edge.store.notices import Notices
 from holdfast_edge.store.targets import Targets
+from holdfast_edge.store.transactions import Transactions
 from holdfast_protocol.errors import TransientError
 from holdfast_protocol.runtime.sqlite import Database
 from holdfast_protocol.wire import target, topics
@@ -31,6 +33,7 @@ class Node:
         self.database: Database = opened.database
         self.damage = opened.damage
         self.targets = Targets(self.database, folder, TRUST)
+        self.transactions = Transactions(self.database, folder, self.targets)
         self.notices = Notices(self.database)
         self.clock = FakeClock()
         self.wakes = 0
@@ -41,6 +44,9 @@ class Node:
 
     async def said(self) -> list[tuple[str, str]]:
         return [(record.body["outcome"], record.body["reason"]) for _, record in await self.notices.waiting()]
+
+    async def reaches(self, stage: Any, wanted: target.Target) -> None:
+        await self.transactions.move(Transaction(*wanted.position, wanted.digest, "", stage), at=1)
 
     @property
     def generation(self) -> int:
@@ -202,12 +208,16 @@ async def test_a_copy_that_could_not_be_written_is_written_when_its_target_comes
 async def test_a_target_stays_last_good_until_another_is_stable(node: Node, tmp_path: Path) -> None:
     first, second = a_target(file_body("a")), a_target(file_body("b"), generation=2)
     await node.inbox.take(sealed(first))
-    await node.targets.settle(first.digest, at=1)
+    await node.reaches("applying", first)
+    await node.reaches("stable", first)
     await node.inbox.take(sealed(second))
-    await node.targets.settle(first.digest, at=2)  # late: it is no longer the current one
+    await node.reaches("preparing", second)
+    assert node.targets.held == first
     again = Node(tmp_path)
-    assert (again.generation, again.targets.last_good) == (2, first.digest)
-    await again.targets.settle(second.digest, at=3)
+    assert (again.generation, again.targets.last_good, again.targets.held) == (2, first.digest, first)
+    await again.reaches("applying", second)
+    assert (again.targets.last_good, again.targets.held) == (first.digest, second)
+    await again.reaches("stable", second)
     with again.database.reading() as connection:
         assert connection.execute("SELECT generation FROM targets").fetchall() == [(2,)]
     again.database.close()

@@ -104,7 +104,7 @@ def test_a_graph_is_gone_through_in_order_and_nothing_is_made_too_early(
             assert {states[each] for each in node.needs} <= {"ready"}
         if any(states[each] == "skipped" for each in node.needs):
             assert states[node.id] == "skipped"
-    if definition.observing():
+    if definition.late:
         return
     try:
         rendered = {each.label: each.body for each in render(definition, instance)}

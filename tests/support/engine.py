@@ -140,11 +140,11 @@ def running_engine(*, bridge: bool = False) -> Iterator[RealEngine]:
         engine.clear()
     finally:
         engine.stop()
-        _unmount_below(folder)
+        unmount_below(folder)
         shutil.rmtree(folder)
 
 
-def _unmount_below(folder: Path) -> None:
+def unmount_below(folder: Path) -> None:
     """dockerd leaves mounts of its own when it was killed; the deepest go first."""
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
     for mount in sorted((each for each in mounts if each.startswith(f"{folder}/")), reverse=True):

@@ -113,14 +113,18 @@ class Hub(Program):
 class Agent(Program):
     """`holdfast-edge run` from a kit, with a state folder and a root for files of its own."""
 
-    def __init__(self, hub: Hub, folder: Path, name: str, *, zone: str = "west", devices: int = 0) -> None:
-        """`devices` is the port of the site's broker, 0 for none."""
+    def __init__(
+        self, hub: Hub, folder: Path, name: str, *, zone: str = "west", devices: int = 0, systemd: str = ""
+    ) -> None:
+        """`devices` is the port of the site's broker, 0 for none; `systemd` which one, "" for none."""
         self.folder, self.name = folder, name
         self.root = folder / "root"
         self.root.mkdir(parents=True)
         words: list[str | Path] = ["--file-root", self.root, "--state-dir", folder / "state", "--kit", folder]
         if devices:
             words += ["--devices", f"127.0.0.1:{devices}"]
+        if systemd:
+            words += ["--systemd", systemd]
         added = hub.call("site", "add", name, "--label", f"zone={zone}", *words)
         assert added.status == 0, added.err
         self.config = folder / "edge.toml"

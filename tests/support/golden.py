@@ -7,15 +7,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from holdfast_protocol.wire import envelope, messages, strict, target, topics
+from holdfast_protocol.wire.drift import Rule
 from holdfast_protocol.wire.messages import (
+    Cause,
     Clock,
     Condition,
     Down,
     Hello,
     Hold,
     HubState,
+    InstanceStatus,
     Presence,
+    Progress,
     ResourceStatus,
     Resync,
     Status,
@@ -23,6 +29,7 @@ from holdfast_protocol.wire.messages import (
     StreamState,
 )
 from holdfast_protocol.wire.names import NodeName, ResourceKey
+from holdfast_protocol.wire.program import Late, Program, ProgramInstance
 from support.builders import FLEET, HUB, NODE, SITE, a_target, file_body
 
 FOLDER = Path(__file__).resolve().parents[1] / "wire" / "v1"
@@ -94,7 +101,50 @@ def samples() -> dict[str, bytes]:
         acks=(StreamAck("p3", "2" * 32, 40, credit=4, missing=((42, 44),), fork=True, high=50, chain=B),),
         resync=Resync("0f" * 16, 1, 7, A, conflict=True),
     )
+    gone_back = Progress(
+        "stuck",
+        held=6,
+        last_good=6,
+        cause=Cause("readiness", _unit.key, "CrashLoop", "not ready within 600 s", "look at its log"),
+        second=Cause("apply", _file.key, "DiskFull", "no room", "free space"),
+        bad=(A,),
+        next="going back to generation 6 is tried on and on; a newer target ends it",
+    )
+    lenient = target.Content(
+        resources=(_file,),
+        requires=("resources/v1", "drift/v1"),
+        drift=(Rule("quiet", "report", ("File/motd", "SystemdService/*")), Rule("rest", "ignore")),
+    )
+    evaluated = target.Content(
+        resources=(_file,),
+        requires=("resources/v1", "programs/v1"),
+        programs=(
+            Program(
+                "quality",
+                3,
+                {
+                    "apiVersion": "holdfast.io/v1alpha1",
+                    "kind": "Blueprint",
+                    "metadata": {"name": "quality"},
+                    "spec": {"schema": {"apiVersion": "v1alpha1", "kind": "Quality"}, "resources": []},
+                },
+                (
+                    ProgramInstance(
+                        "Quality/west",
+                        {"apiVersion": "v1alpha1", "kind": "Quality", "metadata": {"name": "west"}, "spec": {"n": 1}},
+                        (Late("seen", "File", "externalRef reads what is at a site", external=True),),
+                    ),
+                ),
+            ),
+        ),
+    )
+    condition = {"type": "Served", "status": "True", "reason": "", "message": ""}
+    instances = (InstanceStatus("Quality/west", "ACTIVE", {"n": 1}, (condition,), "divide by zero"),)
     return {
+        "status-instances": messages.seal(msgspec.structs.replace(status, instances=instances), NODE),
+        "target-programs": target.seal(a_target(content=evaluated, generation=9, previous=A), [HUB]),
+        "status-progress": messages.seal(msgspec.structs.replace(status, progress=gone_back), NODE),
+        "target-drift": target.seal(a_target(content=lenient, generation=8, previous=A), [HUB]),
         "target": target.seal(a_target(content=content, generation=7, previous=B), [HUB]),
         "beacon": envelope.seal(target.BEACON, strict.encode(beacon), [HUB]),
         "presence": messages.encode_presence(Presence(SITE, ME, True, "5b8b0299", "00112233aabbccdd", "0.1.0")),
@@ -121,10 +171,14 @@ def _signed(kind: Any, signer: envelope.Signer) -> Callable[[bytes], bytes]:
 
 AGAIN: dict[str, Callable[[bytes], bytes]] = {  # decode and encode again
     "target": _target,
+    "target-drift": _target,
+    "target-programs": _target,
     "beacon": _beacon,
     "presence": lambda data: messages.encode_presence(messages.decode_presence(data)),
     "hello": _signed(Hello, NODE),
     "status": _signed(Status, NODE),
+    "status-progress": _signed(Status, NODE),
+    "status-instances": _signed(Status, NODE),
     "down": _signed(Down, HUB),
     "hub": _signed(HubState, HUB),
 }

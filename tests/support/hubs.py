@@ -14,7 +14,7 @@ from holdfast_hub.link.session import Session
 from holdfast_hub.operations import apply, sites
 from holdfast_hub.operations.apply import Applied
 from holdfast_hub.operations.hub import Hub
-from holdfast_hub.operations.proposal import SourceFile
+from holdfast_hub.operations.intake import SourceFile
 from holdfast_hub.operations.sites import SiteWords
 from holdfast_hub.store import sites as site_store
 from holdfast_hub.store import targets

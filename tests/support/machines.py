@@ -176,6 +176,7 @@ class Machine:
             *("systemd-nspawn", "--quiet", f"--directory={self.folder / 'root'}", "--boot"),
             *(f"--machine={self.cable.link.removeprefix('ve-')}", f"--hostname={self.name}", "--network-veth"),
             *("--register=no", "--keep-unit", "--capability=all", "--system-call-filter=@keyring bpf"),
+            "--drop-capability=CAP_SYS_TIME",  # there is one clock, this host's
             *("--console=read-only", "--link-journal=no", "--resolv-conf=off", "--timezone=off"),
             *(f"--bind={self.folder / name}:{path}" for name, path in siteroot.BOUND.items()),
             *shown,

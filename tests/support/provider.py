@@ -17,9 +17,13 @@ class FakeProvider:
         self.calls: list[tuple[str, str]] = []  # check, apply and remove; looks are counted
         self.looks = 0
         self.refuses: dict[str, Exception] = {}  # by key: raised by check
+        self.unprepared: dict[str, list[Exception]] = {}  # by key: raised by prepare, one each time
+        self.prepare_gate: anyio.Event | None = None  # prepare waits for it
+        self.prepared: list[str] = []  # keys
         self.fails: dict[str, list[Exception]] = {}  # by key: raised by apply or remove, one each time
         self.blind: Exception | None = None  # raised by observe
         self.unready: dict[str, str] = {}  # by key: readiness
+        self.statuses: dict[str, dict[str, Any]] = {}  # by key
         self.gate: anyio.Event | None = None  # apply and remove wait for it after they were logged
         self.look_gate: anyio.Event | None = None  # observe waits for it
         self.before_effect: Callable[[str, str], None] = lambda verb, key: None
@@ -31,7 +35,11 @@ class FakeProvider:
             raise self.refuses[resource.key]
 
     async def prepare(self, resource: Resource, scope: Scope) -> None:
-        """Nothing is fetched for these kinds."""
+        self.prepared.append(resource.key)
+        if self.prepare_gate is not None:
+            await self.prepare_gate.wait()
+        if self.unprepared.get(resource.key):
+            raise self.unprepared[resource.key].pop(0)
 
     async def observe(self, resources: Sequence[Resource], scope: Scope) -> Mapping[ResourceKey, Observed]:
         self.looks += 1
@@ -48,6 +56,7 @@ class FakeProvider:
             exists=body is not None,
             differences=() if body == resource.body else ("body: differs",),
             readiness=self.unready.get(resource.key, "ready"),  # type: ignore[arg-type]
+            status=self.statuses.get(resource.key, {}),
         )
 
     async def apply(self, resource: Resource, scope: Scope) -> None:

@@ -1,4 +1,4 @@
-"""The generated parts of docs/: the tables of topics and routes and the AsyncAPI document, from the code that implements them.
+"""The generated parts of docs/: the tables of topics and routes, the AsyncAPI document and the JSON Schemas, from the code.
 
 `python -m support.published` (with PYTHONPATH=tests) writes them; tests/rules holds them equal.
 """
@@ -10,6 +10,9 @@ from typing import Any
 import msgspec
 
 from holdfast_hub.api.routes import TABLE
+from holdfast_hub.blueprint.written import DOCUMENTS
+from holdfast_hub.operations.schemas import own_schema
+from holdfast_protocol.kinds.table import KINDS
 from holdfast_protocol.wire import messages, target, topics
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -94,9 +97,14 @@ def documents() -> dict[Path, str]:
         api: with_part(api.read_text(), "routes", route_table()),
         protocol: with_part(protocol.read_text(), "topics", topic_table()),
         DOCS / "asyncapi.json": json.dumps(asyncapi(), indent=1, ensure_ascii=False) + "\n",
+        **{
+            DOCS / "schemas" / f"{name}.json": json.dumps(own_schema(name), indent=1, ensure_ascii=False) + "\n"
+            for name in (*DOCUMENTS, *KINDS)
+        },
     }
 
 
 if __name__ == "__main__":
     for path, text in documents().items():
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text)

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from holdfast_edge.core.deferral import NotNow
 from holdfast_edge.core.report import Origin
+from holdfast_edge.core.transaction import Limits
 from holdfast_edge.providers.registry import Registry
 from holdfast_edge.reconcile.assembly import Pace, assemble
 from holdfast_edge.reconcile.ladder import run_ladder
@@ -22,7 +24,8 @@ from support.clock import FakeClock, eventually
 from support.provider import FakeProvider
 
 TRUST = Trust(FLEET, SITE, {HUB.keyid: HUB.public}, {HUB.keyid: 1})
-PACE = Pace(look_every=30.0, soak=60.0, observe_within=0.2, change_within=0.5)
+LIMITS = Limits(prepare=300.0, progress=120.0, soak=60.0)
+PACE = Pace(look_every=30.0, observe_within=0.2, change_within=0.5, limits=LIMITS)
 
 
 class FakeOutbox:
@@ -49,15 +52,17 @@ class TestSite:
     __test__ = False
 
     def __init__(
-        self, folder: Path, *providers: FakeProvider, clock: FakeClock | None = None, boot: str = "boot"
+        self, folder: Path, *providers: FakeProvider, clock: FakeClock | None = None, boot: str = "boot", **more: Any
     ) -> None:
+        """`more` is for assemble: not_now, quality."""
+        more.setdefault("not_now", NotNow(folder=str(folder / "not-now")))
         self.clock = clock or FakeClock()
         self.providers = providers or (FakeProvider("File"),)
         self.provider = self.providers[0]
         self.outbox = FakeOutbox()
         origin = Origin(FLEET, SITE, NodeName("node-1"), boot)
         self.site: Site = assemble(
-            folder, origin, TRUST, Registry(self.providers), self.clock, PACE, jitter=lambda: 1.0
+            folder, origin, TRUST, Registry(self.providers), self.clock, PACE, jitter=lambda: 1.0, **more
         )
         self.database = self.site.database
         self.news = Wakes(self.clock)
@@ -90,7 +95,8 @@ class TestSite:
         """Let time pass once both loops wait for it: before, they would count from the time after."""
 
         def idle() -> bool:
-            return self.clock.sleepers >= 2 and not self.site.executor.running and not self.site.wakes.pending
+            waiting = 3 if self.site.preparer.tried().trouble else 2  # the loops, and a lane that prepares
+            return self.clock.sleepers >= waiting and not self.site.executor.running and not self.site.wakes.pending
 
         await eventually(idle, "the loops to rest")
         self.clock.advance(seconds)

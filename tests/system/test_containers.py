@@ -15,6 +15,7 @@ import pytest
 from holdfast_edge.providers.container.provider import ContainerProvider
 from holdfast_edge.providers.port import Observed, Scope
 from holdfast_protocol.errors import TransientError
+from holdfast_protocol.kinds.pods.admission import Rules
 from holdfast_protocol.wire.names import SiteName
 from holdfast_protocol.wire.target import Resource, resource
 from support.clock import Running, eventually
@@ -43,7 +44,7 @@ class World:
     def new_provider(self) -> ContainerProvider:
         """As after a restart of the agent: nothing remembered."""
         return ContainerProvider(
-            self.engine.url, self.site, self.state, allowed_host_paths=[self.state.parent / "data"]
+            self.engine.url, self.site, self.state, rules=Rules(host_paths=(str(self.state.parent / "data"),))
         )
 
     def put(self, body: dict[str, Any]) -> Resource:
@@ -704,7 +705,7 @@ async def test_a_kill_at_any_point_of_an_apply_is_made_good_by_the_next(
 async def test_no_engine_is_a_transient_error_and_its_return_is_heard(
     engine: RealEngine, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("holdfast_edge.providers.container.provider.LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr("holdfast_edge.providers.container.hearing.LONGEST_PAUSE_S", 0.2)
     wanted = world.put(deployment())
     await world.apply(wanted)
     wakes = 0
@@ -739,10 +740,11 @@ import asyncio, json, sys, urllib.request
 from pathlib import Path
 from holdfast_edge.providers.container.provider import ContainerProvider
 from holdfast_edge.providers.port import Scope
+from holdfast_protocol.kinds.pods.admission import Rules
 from holdfast_protocol.wire.target import resource
 
 async def main(url, state, body):
-    provider = ContainerProvider(url, "lyon", Path(state))
+    provider = ContainerProvider(url, "lyon", Path(state), rules=Rules())
     wanted = resource(json.loads(body))
     scope = Scope({wanted.key: wanted})
     await provider.apply(wanted, scope)

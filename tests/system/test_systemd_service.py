@@ -13,7 +13,7 @@ import pytest
 
 from holdfast_edge.providers.port import Observed, Scope
 from holdfast_edge.providers.systemd.dbus import DbusSystemd
-from holdfast_edge.providers.systemd.provider import SystemdServiceProvider
+from holdfast_edge.providers.systemd.provider import UnitProvider
 from holdfast_protocol.errors import PermanentError, TransientError
 from holdfast_protocol.wire import target
 from holdfast_protocol.wire.target import Resource
@@ -40,8 +40,8 @@ def systemd() -> Iterator[UserSystemd]:
 
 
 @asynccontextmanager
-async def providing(systemd: UserSystemd, state: Path) -> AsyncIterator[SystemdServiceProvider]:
-    provider = SystemdServiceProvider(DbusSystemd(systemd.home.address), systemd.home, state=state / "ledger")
+async def providing(systemd: UserSystemd, state: Path) -> AsyncIterator[UnitProvider]:
+    provider = UnitProvider(DbusSystemd(systemd.home.address), systemd.home, state=state / "ledger")
     try:
         yield provider
     finally:
@@ -49,7 +49,7 @@ async def providing(systemd: UserSystemd, state: Path) -> AsyncIterator[SystemdS
 
 
 @pytest.fixture
-async def provider(systemd: UserSystemd, tmp_path: Path) -> AsyncIterator[SystemdServiceProvider]:
+async def provider(systemd: UserSystemd, tmp_path: Path) -> AsyncIterator[UnitProvider]:
     async with providing(systemd, tmp_path) as provider:
         yield provider
         for entry in list(provider._files._owned._ledger.entries.values()):
@@ -66,11 +66,11 @@ def service(name: str, unit: str = UNIT.format(version=1), /, **spec: Any) -> Re
     return target.resource(body)
 
 
-async def look(provider: SystemdServiceProvider, resource: Resource) -> Observed:
+async def look(provider: UnitProvider, resource: Resource) -> Observed:
     return (await provider.observe([resource], NOTHING))[resource.key]
 
 
-async def converge(provider: SystemdServiceProvider, resource: Resource) -> Observed:
+async def converge(provider: UnitProvider, resource: Resource) -> Observed:
     await provider.apply(resource, NOTHING)
     return await eventually(lambda: look(provider, resource), lambda seen: seen.as_wanted and seen.readiness == "ready")
 
@@ -92,7 +92,7 @@ def shown(systemd: UserSystemd, name: str, *properties: str) -> list[str]:
     return [values[each] for each in properties]
 
 
-async def test_a_service_is_written_enabled_and_started(systemd: UserSystemd, provider: SystemdServiceProvider) -> None:
+async def test_a_service_is_written_enabled_and_started(systemd: UserSystemd, provider: UnitProvider) -> None:
     resource = service("made")
     before = await look(provider, resource)
     assert not before.exists
@@ -102,9 +102,7 @@ async def test_a_service_is_written_enabled_and_started(systemd: UserSystemd, pr
     assert (systemd.home.units / "made.service").read_text() == resource.spec["unit"]
 
 
-async def test_a_changed_text_restarts_the_service_with_it(
-    systemd: UserSystemd, provider: SystemdServiceProvider
-) -> None:
+async def test_a_changed_text_restarts_the_service_with_it(systemd: UserSystemd, provider: UnitProvider) -> None:
     await converge(provider, service("changed"))
     (before,) = shown(systemd, "changed", "MainPID")
     newer = service("changed", UNIT.format(version=2))
@@ -116,7 +114,7 @@ async def test_a_changed_text_restarts_the_service_with_it(
 
 
 async def test_an_unchanged_service_is_applied_again_without_a_restart(
-    systemd: UserSystemd, provider: SystemdServiceProvider
+    systemd: UserSystemd, provider: UnitProvider
 ) -> None:
     await converge(provider, service("calm"))
     before = shown(systemd, "calm", "MainPID")
@@ -124,7 +122,7 @@ async def test_an_unchanged_service_is_applied_again_without_a_restart(
     assert shown(systemd, "calm", "MainPID") == before
 
 
-async def test_a_drop_in_comes_goes_and_restarts(systemd: UserSystemd, provider: SystemdServiceProvider) -> None:
+async def test_a_drop_in_comes_goes_and_restarts(systemd: UserSystemd, provider: UnitProvider) -> None:
     await converge(provider, service("dropped", dropIns={"more": "[Service]\nEnvironment=MORE=1\n"}))
     assert shown(systemd, "dropped", "Environment") == ["VERSION=1 MORE=1"]
     plain = service("dropped")
@@ -160,7 +158,7 @@ DRIFTS: dict[str, tuple[Callable[[UserSystemd, str], object], str]] = {
 
 
 @pytest.mark.parametrize("drift", DRIFTS)
-async def test_drift_is_seen_and_repaired(systemd: UserSystemd, provider: SystemdServiceProvider, drift: str) -> None:
+async def test_drift_is_seen_and_repaired(systemd: UserSystemd, provider: UnitProvider, drift: str) -> None:
     resource = service("drifting")
     await converge(provider, resource)
     change, said = DRIFTS[drift]
@@ -172,7 +170,7 @@ async def test_drift_is_seen_and_repaired(systemd: UserSystemd, provider: System
 
 
 @pytest.mark.parametrize("drift", DRIFTS)
-async def test_drift_wakes_within_a_second(systemd: UserSystemd, provider: SystemdServiceProvider, drift: str) -> None:
+async def test_drift_wakes_within_a_second(systemd: UserSystemd, provider: UnitProvider, drift: str) -> None:
     resource = service("waking")
     await converge(provider, resource)
     woken = [anyio.Event()]
@@ -202,7 +200,7 @@ async def test_drift_wakes_within_a_second(systemd: UserSystemd, provider: Syste
 
 
 async def test_a_service_that_fails_is_degraded_with_systemd_s_reason(
-    systemd: UserSystemd, provider: SystemdServiceProvider
+    systemd: UserSystemd, provider: UnitProvider
 ) -> None:
     resource = service("failing", "[Service]\nExecStart=/bin/false\n")
     await provider.apply(resource, NOTHING)
@@ -213,7 +211,7 @@ async def test_a_service_that_fails_is_degraded_with_systemd_s_reason(
 
 
 async def test_a_service_in_a_crash_loop_is_degraded_and_counts_its_restarts(
-    systemd: UserSystemd, provider: SystemdServiceProvider
+    systemd: UserSystemd, provider: UnitProvider
 ) -> None:
     text = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart=/bin/false\nRestart=always\nRestartSec=50ms\n"
     resource = service("looping", text)
@@ -226,7 +224,7 @@ async def test_a_service_in_a_crash_loop_is_degraded_and_counts_its_restarts(
 
 
 async def test_a_start_limit_is_forgiven_when_the_service_is_started_again(
-    systemd: UserSystemd, provider: SystemdServiceProvider, tmp_path: Path
+    systemd: UserSystemd, provider: UnitProvider, tmp_path: Path
 ) -> None:
     text = f"[Service]\nExecStartPre=/usr/bin/test -e {tmp_path}/here\nExecStart=/bin/sleep 1000\nRestart=always\n"
     resource = service("limited", text)
@@ -237,7 +235,7 @@ async def test_a_start_limit_is_forgiven_when_the_service_is_started_again(
 
 
 async def test_a_service_that_runs_to_completion_is_ready_and_runs_again_only_when_changed(
-    systemd: UserSystemd, provider: SystemdServiceProvider, tmp_path: Path
+    systemd: UserSystemd, provider: UnitProvider, tmp_path: Path
 ) -> None:
     text = f"[Service]\nType=oneshot\nExecStart=/usr/bin/tee -a {tmp_path}/runs\nStandardInput=file:{tmp_path}/word\n"
     (tmp_path / "word").write_text("x")
@@ -251,7 +249,7 @@ async def test_a_service_that_runs_to_completion_is_ready_and_runs_again_only_wh
 
 
 async def test_a_text_systemd_cannot_use_is_refused_with_what_systemd_says(
-    systemd: UserSystemd, provider: SystemdServiceProvider
+    systemd: UserSystemd, provider: UnitProvider
 ) -> None:
     resource = service("unusable", "[Service]\nExecStart=relative/path\n")
     with pytest.raises(PermanentError, match="bad unit file setting") as caught:
@@ -259,7 +257,7 @@ async def test_a_text_systemd_cannot_use_is_refused_with_what_systemd_says(
     assert caught.value.reason == "BadUnitSetting"
 
 
-async def test_enabled_and_running_may_be_refused(systemd: UserSystemd, provider: SystemdServiceProvider) -> None:
+async def test_enabled_and_running_may_be_refused(systemd: UserSystemd, provider: UnitProvider) -> None:
     await converge(provider, service("resting"))
     resting = service("resting", enabled=False, running=False)
     seen = await look(provider, resting)
@@ -273,9 +271,7 @@ async def test_enabled_and_running_may_be_refused(systemd: UserSystemd, provider
 
 
 @pytest.mark.invariant("only-owned-things-are-removed")
-async def test_removal_leaves_nothing_and_may_be_repeated(
-    systemd: UserSystemd, provider: SystemdServiceProvider
-) -> None:
+async def test_removal_leaves_nothing_and_may_be_repeated(systemd: UserSystemd, provider: UnitProvider) -> None:
     resource = service("leaving", dropIns={"a": "[Service]\nEnvironment=A=1\n"})
     before = sorted(str(path) for path in systemd.home.units.iterdir())
     await converge(provider, resource)
@@ -288,7 +284,7 @@ async def test_removal_leaves_nothing_and_may_be_repeated(
 
 
 async def test_removal_of_a_failed_service_whose_file_is_gone_succeeds(
-    systemd: UserSystemd, provider: SystemdServiceProvider
+    systemd: UserSystemd, provider: UnitProvider
 ) -> None:
     resource = service("wreck", "[Service]\nExecStart=/bin/false\n[Install]\nWantedBy=default.target\n")
     await provider.apply(resource, NOTHING)
@@ -300,23 +296,23 @@ async def test_removal_of_a_failed_service_whose_file_is_gone_succeeds(
 
 
 async def test_removal_waits_for_a_slow_stop_and_is_owed_otherwise(
-    systemd: UserSystemd, provider: SystemdServiceProvider, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    systemd: UserSystemd, provider: UnitProvider, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     text = f"[Service]\nExecStart=/bin/sleep 1000\nExecStop=/bin/cat {tmp_path}/go\n"
     os.mkfifo(tmp_path / "go")
     resource = service("slow", text)
     await converge(provider, resource)
-    monkeypatch.setattr("holdfast_edge.providers.systemd.provider.STOP_S", 0.2)
+    monkeypatch.setattr("holdfast_edge.providers.systemd.transition.STOP_S", 0.2)
     with pytest.raises(TransientError, match="still stopping"):
         await provider.remove(resource.key, resource.body)
     assert (systemd.home.units / "slow.service").exists(), "its ExecStop is still needed"
     await anyio.to_thread.run_sync((tmp_path / "go").write_text, "")
-    monkeypatch.setattr("holdfast_edge.providers.systemd.provider.STOP_S", 10.0)
+    monkeypatch.setattr("holdfast_edge.providers.systemd.transition.STOP_S", 10.0)
     await provider.remove(resource.key, resource.body)
     assert not (systemd.home.units / "slow.service").exists()
 
 
-async def test_a_renamed_unit_takes_the_old_one_away(systemd: UserSystemd, provider: SystemdServiceProvider) -> None:
+async def test_a_renamed_unit_takes_the_old_one_away(systemd: UserSystemd, provider: UnitProvider) -> None:
     await converge(provider, service("renamed", name="first"))
     await converge(provider, service("renamed", name="second.service"))
     assert shown(systemd, "first", "LoadState", "ActiveState") == ["not-found", "inactive"]
@@ -324,7 +320,7 @@ async def test_a_renamed_unit_takes_the_old_one_away(systemd: UserSystemd, provi
 
 
 @pytest.mark.invariant("only-owned-things-are-removed")
-async def test_a_foreign_unit_is_left_untouched(systemd: UserSystemd, provider: SystemdServiceProvider) -> None:
+async def test_a_foreign_unit_is_left_untouched(systemd: UserSystemd, provider: UnitProvider) -> None:
     foreign = systemd.home.units / "foreign.service"
     foreign.write_text("[Service]\nExecStart=/bin/sleep 900\n")
     systemd.systemctl("daemon-reload")
@@ -341,9 +337,7 @@ async def test_a_foreign_unit_is_left_untouched(systemd: UserSystemd, provider: 
     systemd.systemctl("daemon-reload")
 
 
-async def test_a_unit_taken_over_comes_back_when_ours_goes(
-    systemd: UserSystemd, provider: SystemdServiceProvider
-) -> None:
+async def test_a_unit_taken_over_comes_back_when_ours_goes(systemd: UserSystemd, provider: UnitProvider) -> None:
     foreign = systemd.home.units / "taken.service"
     foreign.write_text("[Service]\nExecStart=/bin/sleep 900\n")
     resource = service("taken", takeOver=True)
@@ -356,7 +350,7 @@ async def test_a_unit_taken_over_comes_back_when_ours_goes(
 
 
 async def test_a_kill_between_writing_and_restarting_is_made_good_by_the_next_agent(
-    systemd: UserSystemd, provider: SystemdServiceProvider, tmp_path: Path
+    systemd: UserSystemd, provider: UnitProvider, tmp_path: Path
 ) -> None:
     await converge(provider, service("halfway"))
     newer = service("halfway", UNIT.format(version=2))
@@ -369,7 +363,7 @@ async def test_a_kill_between_writing_and_restarting_is_made_good_by_the_next_ag
 
 
 async def test_without_a_bus_the_error_is_transient_and_the_watch_finds_the_next_one(
-    systemd: UserSystemd, provider: SystemdServiceProvider
+    systemd: UserSystemd, provider: UnitProvider
 ) -> None:
     resource = service("bus")
     await converge(provider, resource)
@@ -398,9 +392,7 @@ async def test_without_a_bus_the_error_is_transient_and_the_watch_finds_the_next
         group.cancel_scope.cancel()
 
 
-async def test_looking_at_forty_unchanged_services_is_cheap(
-    systemd: UserSystemd, provider: SystemdServiceProvider
-) -> None:
+async def test_looking_at_forty_unchanged_services_is_cheap(systemd: UserSystemd, provider: UnitProvider) -> None:
     resources = [service(f"many-{n}", enabled=False, running=False) for n in range(40)]
     for resource in resources:
         await anyio.to_thread.run_sync(provider._files.write, resource.key, provider._want(resource))

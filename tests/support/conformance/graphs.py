@@ -71,7 +71,7 @@ def _evaluated_difference(case: Case, definition: Definition) -> str:
 def _rendered_difference(case: Case, definition: Definition, instance: Any) -> str:
     """What the hub renders is what the evaluation says, where everything is there and ready."""
     nodes = case["expect"]["nodes"]
-    if definition.observing() or any(each["state"] not in ("ready", "skipped") for each in nodes):
+    if definition.late or any(each["state"] not in ("ready", "skipped") for each in nodes):
         return ""
     wanted = [body for each in nodes for body in each.get("desired", ())]
     try:

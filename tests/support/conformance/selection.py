@@ -5,9 +5,10 @@ from typing import Any
 from holdfast_hub.core.affinity import OPERATORS, admits, read_affinity
 from holdfast_hub.core.placement import SiteView, values_of
 from holdfast_hub.core.selector_text import field_terms_hold, parse_fields, parse_labels
-from holdfast_hub.core.selectors import Flaw, canonical, holds, read_expressions, read_selector, selects
+from holdfast_hub.core.selectors import canonical, holds, read_expressions, read_selector, selects
 from holdfast_protocol.errors import InputError
 from holdfast_protocol.wire import labels
+from holdfast_protocol.wire.flaws import Flaw
 from holdfast_protocol.wire.names import SiteName
 from support.conformance.cases import Case, Verdict, failing, judged
 

@@ -2,7 +2,19 @@
 
 import pytest
 
-from holdfast_edge.core.attempts import FREE_REPAIRS, LONGEST, Attempt, backoff, done, due, due_at, failed
+from holdfast_edge.core.attempts import (
+    BUDGET,
+    COOL_DOWN,
+    FREE_REPAIRS,
+    LASTED,
+    LONGEST,
+    Attempt,
+    backoff,
+    done,
+    due,
+    due_at,
+    failed,
+)
 from holdfast_edge.core.steps import Remove
 from holdfast_protocol.errors import PermanentError, ProviderError, TransientError, UnsupportedError
 from holdfast_protocol.wire.names import ResourceKey
@@ -76,6 +88,23 @@ def test_repairs_that_do_not_last_are_slowed_down_and_ones_that_last_are_not() -
         now = attempt.not_before
     assert waits == [0] * FREE_REPAIRS + [1, 2, 4, 8]
     assert done(attempt, KEY, "d1", now=now + 3600, boot_id="boot", jitter=1.0).count == 1
+
+
+def test_after_its_budget_a_contest_is_not_joined_before_a_long_cool_down_or_a_newer_digest() -> None:
+    attempt: Attempt | None = None
+    now = 0.0
+    for _ in range(BUDGET + 1):
+        attempt = done(attempt, KEY, "d1", now=now, boot_id="boot", jitter=1.0, differences=("mode: 0644, not 0600",))
+        now = attempt.not_before
+    assert attempt is not None
+    assert (attempt.outcome, attempt.reason) == ("contested", "Contested")
+    assert attempt.message == f"changed back {BUDGET} times: mode: 0644, not 0600"
+    assert attempt.not_before - attempt.at == COOL_DOWN
+    assert at(attempt, "d2", now=attempt.at) == attempt.at
+    again = done(attempt, KEY, "d1", now=now, boot_id="boot", jitter=1.0)
+    assert (again.outcome, again.not_before - now) == ("contested", COOL_DOWN)
+    lasted = done(again, KEY, "d1", now=again.not_before + LASTED, boot_id="boot", jitter=1.0)
+    assert (lasted.outcome, lasted.count) == ("done", 1)
 
 
 def test_a_plan_is_split_by_what_may_run() -> None:

@@ -2,18 +2,19 @@
 
 import base64
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from holdfast_edge.providers.container.admission import Rules
-from holdfast_edge.providers.container.environment import expanded
 from holdfast_edge.providers.container.planner import Planned, Planner
-from holdfast_edge.providers.container.quantities import nano_cpus, whole_bytes
-from holdfast_edge.providers.container.specification import container_name, default_pull_policy
-from holdfast_edge.providers.container.workload import workload
 from holdfast_edge.providers.port import Scope
 from holdfast_protocol.errors import PermanentError, UnsupportedError
+from holdfast_protocol.kinds.pods.admission import Rules
+from holdfast_protocol.kinds.pods.environment import expanded
+from holdfast_protocol.kinds.pods.quantities import nano_cpus, whole_bytes
+from holdfast_protocol.kinds.pods.reading import workload
+from holdfast_protocol.kinds.pods.specification import container_name, default_pull_policy
 from holdfast_protocol.wire.names import SiteName
 from holdfast_protocol.wire.target import resource
 
@@ -34,7 +35,7 @@ def body(container: Mapping[str, Any] = {}, *, spec: Mapping[str, Any] = {}, **p
 def planned(document: dict[str, Any], *others: dict[str, Any], rules: Rules = RULES) -> Planned:
     wanted = resource(document)
     scope = Scope({each.key: each for each in (wanted, *map(resource, others))})
-    return Planner(SITE, "/var/lib/holdfast/volumes", rules).planned(wanted, scope)
+    return Planner(SITE, Path("/var/lib/holdfast"), rules).planned(wanted, scope)
 
 
 def config(document: dict[str, Any], *others: dict[str, Any], rules: Rules = RULES) -> dict[str, Any]:
@@ -356,7 +357,7 @@ UNSUPPORTED = [
     (body(nodeSelector={"a": "b"}), "spec.template.spec.nodeSelector"),
     (body(spec={"paused": True}), "spec.paused"),
     (body({"resources": {"limits": {"nvidia.com/gpu": 1}}}), "containers[0].resources.limits.nvidia.com/gpu"),
-    (body(volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]), "volumes[0].persistentVolumeClaim"),
+    (body(volumes=[{"name": "v", "nfs": {"server": "s", "path": "/"}}]), "volumes[0].nfs"),
     (body(volumes=[{"name": "v", "emptyDir": {"sizeLimit": "1Gi"}}]), "volumes[0].emptyDir.sizeLimit"),
     (body({"readinessProbe": {"grpc": {"port": 1}}}), "containers[0].readinessProbe.grpc"),
     (body({"readinessProbe": {"tcpSocket": {"port": 1, "host": "192.0.2.1"}}}), "readinessProbe.tcpSocket.host"),
@@ -494,7 +495,7 @@ def test_a_secret_s_value_is_in_no_message() -> None:
 
 
 def test_plans_are_made_again_only_when_something_they_use_changed() -> None:
-    planner = Planner(SITE, "/volumes", RULES)
+    planner = Planner(SITE, Path("/"), RULES)
     wanted = resource(body({"envFrom": [{"configMapRef": {"name": "settings"}}]}))
 
     def plan(settings: dict[str, Any]) -> Planned:

@@ -1,16 +1,17 @@
 """What has to be done so that the containers found become those planned: pure, case by case."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from holdfast_edge.providers.container.admission import Rules
 from holdfast_edge.providers.container.found import Found, found
 from holdfast_edge.providers.container.planner import Planned, Planner
 from holdfast_edge.providers.container.steps import Health, Plan, Situation, plan
 from holdfast_edge.providers.port import Scope
+from holdfast_protocol.kinds.pods.admission import Rules
 from holdfast_protocol.wire.names import SiteName
 from holdfast_protocol.wire.target import resource
 
@@ -32,7 +33,7 @@ def planned(
             "spec": {"replicas": replicas, "template": {"spec": pod}},
         }
     )
-    return Planner(SiteName("lyon"), "/volumes", Rules()).planned(wanted, Scope({wanted.key: wanted}))
+    return Planner(SiteName("lyon"), Path("/"), Rules()).planned(wanted, Scope({wanted.key: wanted}))
 
 
 def running(made: Planned, **changes: Any) -> list[Found]:

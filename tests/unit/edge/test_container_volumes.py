@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from holdfast_edge.providers.container import volumes
-from holdfast_edge.providers.container.admission import Rules
-from holdfast_edge.providers.container.specification import PodPlan
-from holdfast_edge.providers.container.translation import File
 from holdfast_protocol.errors import PermanentError, TransientError
+from holdfast_protocol.kinds.pods.admission import Rules
+from holdfast_protocol.kinds.pods.specification import PodPlan
+from holdfast_protocol.kinds.pods.translation import File
 from holdfast_protocol.wire.names import Digest
 
 

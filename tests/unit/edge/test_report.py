@@ -51,6 +51,7 @@ def picture(
     plan = diff(wanted, dependencies(resources), observed, owned, holds) if target else ()
     return report.Picture(
         target=target,
+        held=fields.pop("held", target),
         wanted=wanted,
         observed=observed,
         owned=owned,

@@ -4,37 +4,26 @@ from typing import Any
 
 import pytest
 
-from holdfast_edge.providers.systemd.names import escaped, unit_name
+from holdfast_edge.providers.systemd.names import escaped
 from holdfast_edge.providers.systemd.port import UnitState
 from holdfast_edge.providers.systemd.standing import Standing, standing
-from holdfast_edge.providers.systemd.wanted import Wanted, wanted
-from holdfast_protocol.errors import PermanentError
-from holdfast_protocol.wire import target
-from holdfast_protocol.wire.names import ResourceKey
-from holdfast_protocol.wire.target import Resource
+from holdfast_protocol.errors import WireError
+from holdfast_protocol.kinds.systemd_service import wanted
+from holdfast_protocol.kinds.unit_names import unit_name
+from holdfast_protocol.kinds.units import Wanted
 
 RUN = "[Service]\nExecStart=/bin/a\n"
 INSTALLED = RUN + "[Install]\nWantedBy=multi-user.target\n"
 
 
-def resource(**spec: Any) -> Resource:
-    body = {
-        "apiVersion": "compute.start-alpha.io/v1alpha1",
-        "kind": "SystemdService",
-        "metadata": {"name": "driver"},
-        "spec": {"unit": INSTALLED} | spec,
-    }
-    return Resource(key=ResourceKey("SystemdService/driver"), digest=target.resource(body).digest, body=body)
-
-
 def reason(**spec: Any) -> str:
-    with pytest.raises(PermanentError) as caught:
-        wanted(resource(**spec), {"site-agent.service"})
+    with pytest.raises(WireError) as caught:
+        wanted({"unit": INSTALLED} | spec, "driver", {"site-agent.service"})
     return caught.value.reason
 
 
 def want(**spec: Any) -> Wanted:
-    return wanted(resource(**spec))
+    return wanted({"unit": INSTALLED} | spec, "driver")
 
 
 def test_the_name_is_the_resource_s_unless_given() -> None:
@@ -48,7 +37,7 @@ def test_the_name_is_the_resource_s_unless_given() -> None:
     ["a/b", "../x", "a b", "a\n", "", ".hidden", "-x", "x@", "x@y", "x.timer", "x.socket", "ü", "a" * 250, "a\0b"],
 )
 def test_a_name_that_is_none_of_a_service_is_refused(name: str) -> None:
-    with pytest.raises(PermanentError) as caught:
+    with pytest.raises(WireError) as caught:
         unit_name(name)
     assert caught.value.reason == "BadName"
 

@@ -12,7 +12,7 @@ from holdfast_hub.core.convergence import (
     is_ahead,
     site_judgement,
 )
-from holdfast_protocol.wire.messages import REFUSED, Condition, ConditionType, ResourceStatus, Status
+from holdfast_protocol.wire.messages import REFUSED, Cause, Condition, ConditionType, Progress, ResourceStatus, Status
 from holdfast_protocol.wire.names import FleetName, NodeName, SiteName
 
 NOW = 1_790_000_000_000
@@ -89,6 +89,38 @@ def test_a_failure_names_its_resource_and_reason() -> None:
 def test_an_instance_is_not_blamed_for_another_one(resources: list[ResourceStatus], state: str) -> None:
     nodes = [node(said("d7", "Degraded", *resources))]
     assert instance_judgement(WANTED, nodes, "A/a", frozenset({"File/a"}), NOW).state == state
+
+
+@pytest.mark.parametrize(
+    ("phase", "message"),
+    [
+        ("rolled-back", "rolled back, kept at generation 6: readiness Pod/p: CrashLoop: not ready"),
+        ("rejected", "rejected, kept at generation 6: readiness Pod/p: CrashLoop: not ready"),
+        ("rolling-back", "going back, kept at generation 6: readiness Pod/p: CrashLoop: not ready"),
+        (
+            "stuck",
+            "going back does not work, kept at generation 6: readiness Pod/p: CrashLoop: not ready;"
+            " apply File/a: DiskFull: no room",
+        ),
+    ],
+)
+def test_a_site_that_went_back_has_failed_whatever_it_is_kept_at_and_says_why(phase: str, message: str) -> None:
+    progress = Progress(
+        phase,
+        held=6,
+        cause=Cause("readiness", "Pod/p", "CrashLoop", "not ready"),
+        second=Cause("apply", "File/a", "DiskFull", "no room"),
+    )
+    nodes = [node(said("d7", "Degraded", resource("File/a"), resource("Pod/p", "Failed", "B/b"), progress=progress))]
+    judged = site_judgement(WANTED, nodes, NOW)
+    assert (judged.state, judged.message) == ("Failed", message)
+    assert instance_judgement(WANTED, nodes, "A/a", frozenset({"File/a"}), NOW).state == "Converged"
+    assert instance_judgement(WANTED, nodes, "B/b", frozenset({"Pod/p"}), NOW).state == "Failed"
+
+
+@pytest.mark.parametrize("phase", ["preparing", "applying", "stable", "of a later version"])
+def test_any_other_phase_is_judged_by_its_resources(phase: str) -> None:
+    assert site_judgement(WANTED, [node(said(progress=Progress(phase, held=7)))], NOW).state == "Converged"
 
 
 def test_an_instance_is_offline_with_its_site() -> None:

@@ -1,7 +1,8 @@
 import pytest
 
 from holdfast_hub.core.selector_text import field_terms_hold, parse_fields, parse_labels
-from holdfast_hub.core.selectors import Flaw, Requirement, canonical, read_selector, selects
+from holdfast_hub.core.selectors import Requirement, canonical, read_selector, selects
+from holdfast_protocol.wire.flaws import Flaw
 from support.blueprints import problems_of
 
 

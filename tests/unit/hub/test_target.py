@@ -4,10 +4,13 @@ from typing import Any
 
 import pytest
 
-from holdfast_hub.core.target import MAX_CONTENT, Contribution, claims, compose
+from holdfast_hub.core.target import MAX_CONTENT, Contribution, compose
+from holdfast_protocol.kinds.claims import claims
 from holdfast_protocol.wire import target
 from holdfast_protocol.wire.target import MAX_KEY, MAX_RESOURCES
 from support.builders import file_body
+
+UNIT = "[Service]\nExecStart=/usr/bin/true\n"
 
 
 def contribution(owner: str, *bodies: dict[str, Any]) -> Contribution:
@@ -16,7 +19,12 @@ def contribution(owner: str, *bodies: dict[str, Any]) -> Contribution:
 
 def unit(name: str, namespace: str = "") -> dict[str, Any]:
     metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
-    return {"apiVersion": "holdfast.io/v1alpha1", "kind": "SystemdService", "metadata": metadata, "spec": {"unit": ""}}
+    return {
+        "apiVersion": "holdfast.io/v1alpha1",
+        "kind": "SystemdService",
+        "metadata": metadata,
+        "spec": {"unit": UNIT},
+    }
 
 
 @pytest.mark.invariant("same-inputs-same-plan")
@@ -56,6 +64,33 @@ def test_two_instances_that_claim_the_same_are_both_named(
     assert problem.message == f"both A/a and B/b claim {claim}"
     assert problem.resource == "B/b"
     assert problem.hint
+
+
+def test_two_resources_of_one_instance_that_claim_the_same_are_both_named() -> None:
+    (problem,) = compose([contribution("A/a", file_body("one", "/etc/motd"), file_body("two", "/etc/motd"))]).problems
+    assert problem.message == "both File/one and File/two of A/a claim file /etc/motd"
+
+
+def test_a_stateful_set_may_use_the_volume_its_own_instance_makes_and_no_other() -> None:
+    pods = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "a", "image": "r/a:1"}]}}
+    wish = {"resources": {"requests": {"storage": "1Gi"}}}
+    spec = {
+        "serviceName": "db",
+        "selector": {"matchLabels": {"a": "b"}},
+        "template": pods,
+        "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": wish}],
+    }
+    db = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"}, "spec": spec}
+    volume = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data-db-0"}, "spec": wish}
+    assert compose([contribution("A/a", db, volume)]).problems == ()
+    (problem,) = compose([contribution("A/a", db), contribution("B/b", volume)]).problems
+    assert problem.message == "both A/a and B/b claim volume data-db-0"
+
+
+def test_a_unit_and_a_file_in_its_place_meet() -> None:
+    placed = file_body("two", "/etc/systemd/system/driver.service")
+    (problem,) = compose([contribution("A/a", unit("driver")), contribution("B/b", placed)]).problems
+    assert problem.message == "both A/a and B/b claim file /etc/systemd/system/driver.service"
 
 
 def test_a_file_of_no_path_claims_none() -> None:

@@ -18,7 +18,7 @@ def config(value: str, name: str = "a", resource_id: str = "config") -> str:
 - id: {resource_id}
   template:
     apiVersion: v1
-    kind: ConfigMap
+    kind: Settings
     metadata: {{name: "{name}"}}
     data: {{x: {value}}}
 """
@@ -107,12 +107,12 @@ def test_a_unit_takes_a_value_and_a_literal_dollar_brace() -> None:
 def test_two_resources_of_one_name_are_refused_with_both_ids() -> None:
     definition = a_definition(config("1") + config("2", "a", "other"))
     (problem,) = problems_of(render, definition, an_instance(definition))
-    assert "ConfigMap/a is also what config makes" in problem.message
+    assert "Settings/a is also what config makes" in problem.message
     assert "other" in problem.message
 
 
 def test_a_namespace_of_the_instance_is_inherited_where_kinds_have_one() -> None:
-    definition = a_definition(config("1") + config("1", "b", "other").replace("ConfigMap", "Namespace"))
+    definition = a_definition(config("1") + config("1", "b", "other").replace("Settings", "Namespace"))
     namespaced, cluster = render(definition, an_instance(definition, namespace="plant"))
     assert namespaced.body["metadata"] == {"name": "a", "namespace": "plant"}
     assert cluster.body["metadata"] == {"name": "b"}

@@ -25,7 +25,9 @@ def test_it_is_accepted_and_warns_once_about_its_image_and_where() -> None:
     blueprint, document = read_documents((SEED / "both.yaml").read_text(), "both.yaml")
     definition = check_blueprint(blueprint)
     checked = check_instance(definition.value, document)
-    assert definition.warnings == ()
+    (cloud,) = definition.warnings
+    assert cloud.path == "spec.resources[1].template.kind"
+    assert "PubSubTopic: it is kept, and reported Unsupported" in cloud.message
     (warning,) = checked.warnings
     assert (warning.severity, warning.file, warning.line, warning.path) == ("warning", "both.yaml", 55, "spec.image")
     assert "variant-A" in warning.message

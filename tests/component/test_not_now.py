@@ -1,0 +1,270 @@
+"""Not now: files, commands and sockets that are real, good and bad, and how long they are heard."""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from holdfast_edge.control import planned
+from holdfast_edge.core.deferral import Ask, NotNow, ask_of
+from holdfast_edge.reconcile import questions
+from holdfast_protocol.errors import WireError
+from holdfast_protocol.wire.names import ResourceKey
+from holdfast_protocol.wire.target import Target
+from support.builders import a_target, file_body
+from support.clock import FakeClock, Running, eventually, never
+from support.site import TestSite
+
+pytestmark = pytest.mark.anyio
+KEY = ResourceKey("File/a")
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC).timestamp()
+
+
+def busy(how: str, generation: int = 1, **annotations: str) -> Target:
+    body = file_body("a", "/srv/a")
+    more = {f"holdfast.io/not-now-{name.replace('_', '-')}": value for name, value in annotations.items()}
+    body["metadata"]["annotations"] = {"holdfast.io/not-now": how, **more}
+    return a_target(body, generation=generation)
+
+
+@pytest.fixture
+def it(tmp_path: Path) -> Iterator[TestSite]:
+    site = TestSite(tmp_path, clock=FakeClock(wall=NOON))
+    yield site
+    site.close()
+
+
+async def until_refused(it: TestSite) -> str:
+    def message() -> str:
+        status = it.site.board.status
+        found = status.resources if status is not None else ()
+        return next((each.condition.message for each in found if each.condition.reason == "NotNow"), "")
+
+    return str(await eventually(lambda: "heard" in message() and message()))
+
+
+async def test_a_file_keeps_a_workload_as_it_is_until_it_is_gone(it: TestSite, tmp_path: Path) -> None:
+    flag = tmp_path / "busy"
+    flag.write_text("part 7 of 12\nmore")
+    async with Running(*it.loops()):
+        await it.give(busy(f"file:{flag}", at_most="30m"))
+        assert "part 7 of 12 (heard for 30m at most)" in await until_refused(it)
+        (row,) = planned(await it.site.fresh_view(), it.site)
+        assert (row["when"], "part 7 of 12" in row["why"]) == ("waiting", True)
+        await it.passes(11)
+        await never(lambda: it.provider.changes())
+        flag.unlink()
+        await it.passes(11)
+        await it.reaches("Converged")
+
+
+async def test_after_its_time_the_change_goes_ahead(it: TestSite, tmp_path: Path) -> None:
+    (tmp_path / "busy").touch()
+    async with Running(*it.loops()):
+        await it.give(busy(f"file:{tmp_path / 'busy'}", at_most="1m"))
+        await until_refused(it)
+        for _ in range(6):
+            await it.passes(11)
+            await it.site.fresh_view()
+        await it.reaches("Converged")
+
+
+async def test_or_it_alarms_once_and_waits_on(it: TestSite, tmp_path: Path) -> None:
+    (tmp_path / "busy").touch()
+    async with Running(*it.loops()):
+        await it.give(busy(f"file:{tmp_path / 'busy'}", at_most="1m", then="alert"))
+        await until_refused(it)
+        for _ in range(8):
+            await it.passes(11)
+            await it.site.fresh_view()
+        said = await eventually(lambda: [r.body for _, r in it.outbox.records if r.kind == "Alarm"])
+        assert [each["reason"] for each in said] == ["NotNowTooLong"]
+        assert not it.provider.changes()
+
+
+async def test_the_limit_of_the_machine_holds_and_outlasts_a_restart(tmp_path: Path) -> None:
+    (tmp_path / "busy").touch()
+    limited = NotNow(folder="", at_most_s=600)
+    first = TestSite(tmp_path, clock=FakeClock(wall=NOON), not_now=limited)
+    async with Running(*first.loops()):
+        await first.give(busy(f"file:{tmp_path / 'busy'}", at_most="9d"))
+        assert "heard for 10m at most" in await until_refused(first)
+    first.close()
+    second = TestSite(tmp_path, clock=FakeClock(wall=NOON + 601, boottime=3.0), boot="next", not_now=limited)
+    try:
+        async with Running(*second.loops()):
+            await second.reaches("Converged")
+    finally:
+        second.close()
+
+
+async def test_a_person_s_file_in_the_folder_holds_back_everything_or_what_it_names(
+    it: TestSite, tmp_path: Path
+) -> None:
+    folder = tmp_path / "not-now"
+    folder.mkdir()
+    (folder / "ann").write_text("audit in hall 2\nFile/a\n")
+    async with Running(*it.loops()):
+        await it.give(a_target(file_body("a", "/srv/a"), file_body("b", "/srv/b")))
+        assert "audit in hall 2" in await until_refused(it)
+        await eventually(lambda: "File/b" in it.provider.world)
+        (folder / "ann").unlink()
+        await it.passes(11)
+        await it.reaches("Converged")
+
+
+async def test_a_folder_full_of_traps_is_read_in_no_time(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/etc/shadow")
+    (tmp_path / "large").write_bytes(b"x" * 100_000)
+    (tmp_path / "odd").write_bytes(b"\xff\xfe\n")
+    for number in range(100):
+        (tmp_path / f"z{number:03}").touch()
+    notes = await anyio.to_thread.run_sync(questions.read_notes, tmp_path)
+    assert len(notes) == questions.MAX_NOTES
+    assert {"pipe is there", "link is there"} <= {note.reason for note in notes}
+    assert max(len(note.reason) for note in notes) <= 200
+    assert questions.read_notes(tmp_path / "absent") == ()
+
+
+def script(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("exit 0", ""), ("exit 75", "says not now"), ("exit 1", "status 1"), ('[ "$HOLDFAST_RESOURCE" = File/a ]', "")],
+)
+async def test_a_command_answers_by_its_exit_status(tmp_path: Path, text: str, said: str) -> None:
+    program = script(tmp_path / "ask", text)
+    found = await questions.put(Ask("exec", (program,), 60.0), KEY, within=5.0, commands=[program])
+    assert (found == "") if said == "" else said in found
+
+
+async def test_a_command_that_does_not_end_is_ended_with_all_it_started(tmp_path: Path) -> None:
+    program = script(tmp_path / "ask", f"sleep 1000 & echo $! > {tmp_path}/child; wait")
+    found = await questions.put(Ask("exec", (program,), 60.0), KEY, within=0.5, commands=[program])
+    assert "no answer within 0.5 s" in found
+    child = int((tmp_path / "child").read_text())
+    await eventually(lambda: not Path(f"/proc/{child}").exists() or " Z " in Path(f"/proc/{child}/stat").read_text())
+
+
+async def test_a_command_the_machine_does_not_list_is_not_started(tmp_path: Path) -> None:
+    program = script(tmp_path / "ask", f"touch {tmp_path}/started")
+    found = await questions.put(Ask("exec", (program, "; touch x"), 60.0), KEY, within=5.0, commands=[])
+    assert "not_now.commands" in found
+    assert not (tmp_path / "started").exists()
+    missing = str(tmp_path / "missing")
+    assert "cannot be started" in await questions.put(
+        Ask("exec", (missing,), 60.0), KEY, within=5.0, commands=[missing]
+    )
+
+
+def answering(path: Path, *, with_: bytes | None) -> Iterator[list[bytes]]:
+    """Listen on a socket and answer every question the same way; None: never."""
+    heard: list[bytes] = []
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(path))
+    server.listen()
+    kept = []
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            kept.append(connection)
+            heard.append(connection.recv(1000))
+            if with_ is not None:
+                connection.sendall(with_)
+                connection.close()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield heard
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
+    thread.join(5)
+    for connection in kept:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"go\n", ""),
+        (b"not before the shift ends\n", "not before the shift ends"),
+        (b"\n", "says no"),
+        (b"", "no answer of one line"),
+        (b"x" * 5000, "no answer of one line"),
+        (None, "no answer within"),
+    ],
+)
+async def test_a_socket_answers_in_one_line(tmp_path: Path, answer: bytes | None, said: str) -> None:
+    path = tmp_path / "s"
+    listening = answering(path, with_=answer)
+    heard = next(listening)
+    try:
+        found = await questions.put(Ask("socket", (str(path),), 60.0), KEY, within=1.0, commands=[])
+    finally:
+        next(listening, None)
+    assert heard == [b"may-change File/a\n"]
+    assert (found == "") if said == "" else said in found
+
+
+async def test_where_nobody_listens_nobody_is_disturbed(tmp_path: Path) -> None:
+    assert await questions.put(Ask("socket", (str(tmp_path / "none"),), 60.0), KEY, within=1.0, commands=[]) == ""
+
+
+async def test_a_slow_answer_holds_up_nothing_else(tmp_path: Path) -> None:
+    slow = script(tmp_path / "slow", "sleep 1000")
+    it = TestSite(tmp_path, clock=FakeClock(wall=NOON), not_now=NotNow(folder="", commands=(slow,), ask_within_s=1.0))
+    asked = busy(f'exec:["{slow}"]').content.resources[0].body
+    try:
+        async with Running(*it.loops()):
+            await it.give(a_target(asked, file_body("b", "/srv/b")))
+            await eventually(lambda: "File/b" in it.provider.world)
+            assert "no answer within 1 s" in await until_refused(it)
+            await never(lambda: "File/a" in it.provider.world)
+    finally:
+        it.close()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "perhaps",
+        "file:relative",
+        "file:/a/../b",
+        "exec:/usr/bin/true",
+        'exec:["true"]',
+        "exec:[]",
+        'exec:["/bin/x", 3]',
+        "socket:/etc/passwd",
+        "x" * 5000,
+    ],
+)
+def test_an_annotation_that_cannot_be_understood_is_refused(text: str) -> None:
+    body: dict[str, Any] = {"metadata": {"annotations": {"holdfast.io/not-now": text}}}
+    with pytest.raises(WireError) as refused:
+        ask_of(body, 60.0)
+    assert refused.value.reason in ("InvalidAnnotation", "InvalidSpec")
+
+
+def test_whom_to_ask_is_read_with_its_limits() -> None:
+    def asked(**annotations: str) -> Ask | None:
+        return ask_of({"metadata": {"annotations": {f"holdfast.io/{k}": v for k, v in annotations.items()}}}, 60.0)
+
+    assert asked() is None
+    assert asked(**{"not-now": 'exec:["/bin/ask", "--now; rm"]'}) == Ask("exec", ("/bin/ask", "--now; rm"), 60.0)
+    assert asked(**{"not-now": "file:/run/x", "not-now-at-most": "10s"}) == Ask("file", ("/run/x",), 10.0)
+    assert asked(**{"not-now": "socket:/run/x", "not-now-then": "alert"}) == Ask("socket", ("/run/x",), 60.0, "alert")
