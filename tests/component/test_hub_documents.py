@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from holdfast_hub.blueprint.plain import Words
-from holdfast_hub.operations import apply
+from holdfast_hub.operations import apply, objects, views
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.operations.intake import SourceFile
 from holdfast_protocol.errors import InputError
@@ -67,3 +67,35 @@ async def test_the_overlay_shown_is_accepted(hub: Hub) -> None:
     await add_site(hub, size="small")
     applied = await put(hub, shown("Overlays"))
     assert [each.action for each in applied.results] == ["created"]
+
+
+KRO_POLICY = """\
+apiVersion: kro.run/v1alpha1
+kind: ResourceGraphDefinition
+metadata: {name: policies}
+spec:
+  schema: {apiVersion: v1alpha1, kind: Policy, spec: {text: string}}
+  resources:
+    - id: note
+      template: {apiVersion: v1, kind: ConfigMap, metadata: {name: note}, data: {text: "${schema.spec.text}"}}
+---
+apiVersion: kro.run/v1alpha1
+kind: Policy
+metadata: {name: ours}
+spec: {text: hello}
+"""
+
+
+async def test_a_definition_of_kro_s_may_name_its_kind_as_one_of_ours(hub: Hub) -> None:
+    await add_site(hub)
+    await put(hub, shown("Policies"))
+    await put(hub, KRO_POLICY)
+    found = {(each.kind, each.name) for each in await views.list_instances(hub)}
+    assert found == {("Policy", "ours")}
+    assert [each.name for each in await objects.list_objects(hub, "Policy")] == ["containers", "paths"]
+
+
+async def test_a_blueprint_may_not(hub: Hub) -> None:
+    ours = KRO_POLICY.replace("kro.run", "holdfast.io").replace("ResourceGraphDefinition", "Blueprint")
+    with pytest.raises(InputError, match="a kind of Holdfast's own"):
+        await put(hub, ours)

@@ -34,19 +34,21 @@ class Rendered(msgspec.Struct, frozen=True):
         return self.id if self.index is None else f"{self.id}-{self.index}"
 
 
-def render(definition: Definition, instance: Instance) -> list[Rendered]:
-    """Return the resources in the order to make them. Raises InputError with every problem.
+def render(definition: Definition, instance: Instance, *, checked: bool = True) -> list[Rendered]:
+    """Return the resources in the order to make them. Raises InputError with every problem; `checked` false leaves
+    out what the kinds say of their specs.
 
     A value the instance does not give is placed in the instance, anything else in the blueprint. What only a site can
     decide is left out (`program.late_resources` names it).
     """
-    return _Rendering(definition, instance).run()
+    return _Rendering(definition, instance, checked).run()
 
 
 class _Rendering:
-    def __init__(self, definition: Definition, instance: Instance) -> None:
+    def __init__(self, definition: Definition, instance: Instance, checked: bool) -> None:
         self._definition = definition
         self._instance = instance
+        self._checked = checked
         self._problems: list[Problem] = []
         self._owners: dict[str, str] = {}
 
@@ -90,7 +92,7 @@ class _Rendering:
             self._add(template, (), f"nested deeper than {MAX_DEPTH}")
         elif len(msgspec.json.encode(body)) > MAX_BYTES:
             self._add(template, (), f"larger than {MAX_BYTES} bytes")
-        else:
+        elif self._checked:
             self._problems += kind_problems(self._definition, self._instance, template, body)
         key = resource_key(body)
         if key in self._owners:

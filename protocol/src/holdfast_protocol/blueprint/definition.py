@@ -143,8 +143,9 @@ def _schema_section(value: Any, problems: Problems) -> dict[str, Any]:
     keys = {"apiVersion", "kind", "group", "scope", "spec", "types", "status"}
     _check_keys(value, keys | _KRO_SCHEMA if _is_kro(problems) else keys, problems, path)
     kind, version, group = value.get("kind"), value.get("apiVersion"), value.get("group", names.GROUPS[0])
-    if isinstance(kind, str) and kind in names.OBJECTS:
-        problems.add((*path, "kind"), f"{kind} is a kind of Holdfast's own")
+    if isinstance(kind, str) and kind in names.OBJECTS and group in names.GROUPS and not _is_kro(problems):
+        hint = "another kind, or a group of your own"
+        problems.add((*path, "kind"), f"{kind} is a kind of Holdfast's own", hint=hint)
     elif not isinstance(kind, str) or not names.is_kind(kind) or names.is_blueprint(kind):
         problems.add((*path, "kind"), "the kind of the instances is a name in upper camel case, at most 63 letters")
     if not isinstance(version, str) or not names.is_version(version):
