@@ -11,7 +11,7 @@ from holdfast_edge.core.diff import Owned, diff
 from holdfast_edge.core.observed import Observed
 from holdfast_edge.core.order import dependencies
 from holdfast_protocol.wire import strict
-from holdfast_protocol.wire.messages import Condition, Hold, Status
+from holdfast_protocol.wire.messages import Condition, Hold, Progress, Status
 from holdfast_protocol.wire.names import NodeName, ResourceKey
 from holdfast_protocol.wire.target import Target
 from support.builders import FLEET, SITE, a_target, file_body
@@ -74,6 +74,13 @@ def condition(status: Status, key: ResourceKey = A) -> tuple[str, str]:
 def test_everything_as_wanted_and_ready_is_converged_with_the_targets_own_digest() -> None:
     status = say(picture(seen(A), seen(B)))
     assert (status.state, status.observed_digest, status.counts) == ("Converged", TARGET.digest, {"Ready": 2})
+
+
+def test_a_target_that_only_takes_things_away_is_not_converged_while_it_is_prepared() -> None:
+    before = picture(seen(A), seen(B))
+    newest = a_target(file_body("a", "/srv/a"), generation=2)
+    made = msgspec.structs.replace(before, target=newest, progress=Progress("preparing", held=1, last_good=1))
+    assert say(made).state == "Progressing"
 
 
 @pytest.mark.parametrize(

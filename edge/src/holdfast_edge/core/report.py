@@ -160,7 +160,8 @@ def _state(target: Target | None, counts: Mapping[ConditionType, int], progress:
         return "Degraded"
     if counts.get("Held"):
         return "Held"
-    if any(counts.get(kind) for kind in ("Progressing", "Waiting", "Removing")):
+    preparing = progress is not None and progress.phase == "preparing"  # also when it only takes things away
+    if preparing or any(counts.get(kind) for kind in ("Progressing", "Waiting", "Removing")):
         return "Progressing"
     return "Converged" if target else "NoTarget"
 
