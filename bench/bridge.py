@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bench.line import Line
+from bench.line import PLAIN, Kind, Line
 from bench.measured import Drained
 from support.mosquitto import free_port
 from support.waiting import until
@@ -25,18 +25,22 @@ _COMMON: Final = (
 )
 
 
-async def drain(lines: Sequence[str], down: float) -> Drained:
-    """Publish `lines` while the link is down, for `down` seconds at least, join it, and wait until the far end has them."""
+async def drain(lines: Sequence[str], down: float, kind: Kind = PLAIN, *, inflight: int = 0) -> Drained:
+    """Publish `lines` while the link is down, for `down` seconds at least, join it, and wait until the far end has them.
+
+    `inflight` messages without an acknowledgement, 0 for Mosquitto's own 20.
+    """
+    common = _COMMON + (f"max_inflight_messages {inflight}\n" if inflight else "")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         cloud, site = free_port(), free_port()
-        with _broker(folder, "cloud", f"listener {cloud} 127.0.0.1\n{_COMMON}", cloud):
-            async with Line.running(cloud) as line:
+        with _broker(folder, "cloud", f"listener {cloud} 127.0.0.1\n{common}", cloud):
+            async with Line.running(cloud, kind) as line:
                 bridge = (
                     f"connection edge\naddress 127.0.0.1:{line.port}\ntopic data/# out 1\ncleansession false\n"
                     "restart_timeout 1\nnotifications false\nbridge_protocol_version mqttv50\n"
                 )
-                with _broker(folder, "site", f"listener {site} 127.0.0.1\n{_COMMON}{bridge}", site):
+                with _broker(folder, "site", f"listener {site} 127.0.0.1\n{common}{bridge}", site):
                     return await _measure(lines, line, cloud, site, down)
 
 
@@ -53,7 +57,7 @@ async def _measure(lines: Sequence[str], line: Line, cloud: int, site: int, down
     await asyncio.sleep(max(0.0, cut + down - time.perf_counter()))
     joined = line.join()
     while wanted > 0:
-        wanted -= len(await asyncio.wait_for(reader.read(1 << 20), 60))
+        wanted -= len(await asyncio.wait_for(reader.read(1 << 20), 120))
     ended = time.perf_counter()
     writer.close()
     if wanted < 0:

@@ -16,9 +16,8 @@ HEAD = """\
 # Benchmarks
 
 Made by `python -m bench.document`, which runs `scripts/bench NAME --json` for each and writes this page. Figures are
-medians of several runs on the machine named, except `idle_cpu_pct` and `rss_mb` (one
-window of 60 s) and those called max or worst; run them on yours. Rivals are measured in the same run. A goal that is not
-met says NO.
+medians of several runs on the machine named, except `idle_cpu_pct` and `rss_mb` (one window of 60 s), counts, and
+those called max, worst or n=1; run them on yours. Rivals are measured in the same run. A goal that is not met says NO.
 
 """
 
@@ -38,7 +37,7 @@ def page(answers: list[dict[str, Any]]) -> str:
     shown = ", ".join(f"{key} {value}" for key, value in machine.items())
     text = f"{HEAD}Machine, {datetime.now(UTC):%Y-%m-%d}: {shown}.\n"
     for answer in answers:
-        what = (import_module(f"bench.{answer['bench']}").__doc__ or "").strip()
+        what = (import_module(f"bench.{answer['bench'].replace('-', '_')}").__doc__ or "").strip()
         text += f"\n## {answer['bench']}\n\n{what}\n\n| figure | value | unit | goal | met |\n|---|---|---|---|---|\n"
         for figure in answer["figures"]:
             met = {True: "yes", False: "NO", None: ""}[figure["met"]]

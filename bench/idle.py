@@ -1,4 +1,4 @@
-"""An agent with nothing to do, every provider on: 50 files and 10 units as wanted, a container engine and systemd watched,
+"""An agent with nothing to do, every provider on: 160 files and 40 units as wanted, a container engine and systemd watched,
 connected to a hub and to the site's broker, default pace."""
 
 import os
@@ -16,7 +16,7 @@ from support.fleet import Agent, Hub, ended
 from support.waiting import until
 
 WATCHED = 60.0  # seconds: two periodic looks
-FILES, UNITS = 50, 10
+FILES, UNITS = 160, 40
 IMPORTS = 7
 
 

@@ -7,7 +7,25 @@ import sys
 from pathlib import Path
 from typing import Final
 
-NAMES: Final = ("publish", "noop", "idle", "startup", "render", "revision", "placement", "outbox", "drain")
+NAMES: Final = (
+    "publish",
+    "noop",
+    "idle",
+    "startup",
+    "render",
+    "revision",
+    "placement",
+    "outbox",
+    "ingest",
+    "drain",
+    "wire",
+    "hub-ingest",
+    "fresh",
+    "chaos",
+    "rivals",
+    "drift",
+    "kills",
+)
 
 
 def main() -> int:
@@ -19,7 +37,7 @@ def main() -> int:
     from bench import report
 
     with contextlib.redirect_stdout(sys.stderr):
-        figures = importlib.import_module(f"bench.{options.name}").run()
+        figures = importlib.import_module(f"bench.{options.name.replace('-', '_')}").run()
     if options.json:
         print(report.as_json(options.name, figures))
     else:

@@ -1,5 +1,6 @@
 """What one drain of a backlog took."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -11,6 +12,8 @@ class Drained(NamedTuple):
     flowing: float  # the backlog began to flow
     ended: float  # the far end had everything
     bytes_up: int
+    site_mib: float = 0.0  # the most memory the site's process had; 0.0: not looked at
+    hub_mib: float = 0.0
 
     @property
     def per_s(self) -> float:
@@ -27,3 +30,11 @@ class Drained(NamedTuple):
     @property
     def bytes_per_reading(self) -> float:
         return self.bytes_up / self.rows
+
+
+def peak_mib(pid: int) -> float:
+    """Return the most resident memory a process ever had."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return round(int(line.split()[1]) / 1024, 1)
+    raise RuntimeError(f"process {pid} does not say")

@@ -1,4 +1,4 @@
-"""The 200 mixed resources of one operating system that `rivals` and `drift` use: 120 files, 40 settings of the kernel, 40 units.
+"""The 200 mixed resources of `rivals`: 120 files, 40 settings of the kernel, 40 units.
 
 The settings belong to a network namespace, so a booted machine has its own. Content, mode and owner of files are wanted,
 each setting now (and, where the tool can, at the next boot), each unit's file.

@@ -8,17 +8,9 @@ from typing import Any
 import anyio
 
 from bench.report import Figure, median
-from holdfast_edge.core.report import Origin
 from holdfast_edge.providers import registry
-from holdfast_edge.reconcile.assembly import Pace, assemble
-from holdfast_edge.reconcile.loop import look, run_reconcile, say
-from holdfast_edge.reconcile.site import Site
-from holdfast_edge.store.targets import Trust
 from holdfast_protocol.kinds.firewall import Way
-from holdfast_protocol.runtime.clock import SystemClock, boot_id
-from holdfast_protocol.wire import target
-from holdfast_protocol.wire.names import NodeName
-from support import builders, user_systemd
+from support import builders, loop, user_systemd
 
 FILES, UNITS, LOOKS = 160, 40, 25
 
@@ -56,28 +48,20 @@ def _bodies(root: Path) -> list[dict[str, Any]]:
 
 async def _measured(folder: Path, environ: dict[str, str]) -> tuple[list[float], list[float]]:
     chosen = _registry(folder, environ)
-    site = _site(folder, chosen)
-    wanted = builders.a_target(*_bodies(folder / "root"))
-    await site.targets.accept(wanted, target.seal(wanted, [builders.HUB]), at=0, reason="bench")
-    async with anyio.create_task_group() as group:
-        group.start_soon(run_reconcile, site)
-        with anyio.fail_after(120):
-            while site.board.status is None or site.board.status.state != "Converged":
-                await anyio.sleep(0.1)
-        group.cancel_scope.cancel()
+    site = loop.site_of(folder / "state", chosen)
+    await loop.give(site, _bodies(folder / "root"))
+    async with loop.running(site, chosen):
+        await loop.reaches(site, "Converged", 1, 120)
     cpu, wall = [], []
-    async with anyio.create_task_group() as group:
+    async with loop.watched(site, chosen) as group:
         for _ in range(LOOKS):
             began, used = time.perf_counter(), time.process_time()
-            view = await look(site, group)
-            await say(site, view)
+            view = await loop.turn(site, group)
             cpu.append((time.process_time() - used) * 1000)
             wall.append((time.perf_counter() - began) * 1000)
             assert not view.plan
             assert len(view.observed) == FILES + UNITS
-    for provider in chosen.providers:
-        await provider.close()
-    site.database.close()
+    await loop.closed(site, chosen)
     return cpu, wall
 
 
@@ -98,9 +82,3 @@ def _registry(folder: Path, environ: dict[str, str]) -> registry.Registry:
         denied=(),
         environ=environ,
     )
-
-
-def _site(folder: Path, chosen: registry.Registry) -> Site:
-    origin = Origin(builders.FLEET, builders.SITE, NodeName("node-1"), boot_id())
-    trust = Trust(builders.FLEET, builders.SITE, {builders.HUB.keyid: builders.HUB.public}, {builders.HUB.keyid: 1})
-    return assemble(folder / "state", origin, trust, chosen, SystemClock(), Pace(), lambda: 0.5)
