@@ -23,8 +23,11 @@ from holdfast_hub.link.identity import Identity
 from holdfast_hub.link.ingest import Ingest
 from holdfast_hub.link.publisher import Publisher
 from holdfast_hub.link.session import Session
+from holdfast_hub.operations.commands import run_command_expiry
 from holdfast_hub.operations.holds import run_expiry
 from holdfast_hub.operations.hub import Hub
+from holdfast_hub.operations.retention import run_retention
+from holdfast_hub.operations.sinks import Sinks
 from holdfast_hub.operations.sites import refresh_facts, repair_placement
 from holdfast_hub.settings import Settings
 from holdfast_hub.store.feed import Feed
@@ -167,6 +170,9 @@ async def run_hub(settings: Settings, *, ready: Callable[[str], None] = log.info
 
         loops: dict[str, Callable[[], Awaitable[None]]] = {
             "holds": lambda: run_expiry(hub),
+            "retention": lambda: run_retention(hub),
+            "sinks": Sinks(hub).run,
+            "commands": lambda: run_command_expiry(hub),
             "api": lambda: run_api(application(hub, health), sockets, feed),
             "link": run_linked,
         }

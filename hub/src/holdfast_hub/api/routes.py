@@ -9,16 +9,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from holdfast_hub.api import data, overrides
 from holdfast_hub.api.answers import answer, author, body, query
 from holdfast_hub.api.events import EventStream
 from holdfast_hub.blueprint.plain import Words
 from holdfast_hub.operations import (
     apply,
     diff,
+    ejection,
     holds,
     objects,
     placement,
-    readings,
     render,
     schemas,
     sites,
@@ -51,6 +52,7 @@ class Rendering(Files, forbid_unknown_fields=True):
 
 class Ejecting(Files, forbid_unknown_fields=True):
     blueprint: str | None = None
+    site: str | None = None
 
 
 class NewSite(msgspec.Struct, forbid_unknown_fields=True):
@@ -141,9 +143,11 @@ async def post_render(hub: Hub, request: Request) -> Any:
 
 
 async def post_eject(hub: Hub, request: Request) -> Any:
-    """Plain files that need no hub."""
+    """Plain files that need no hub, of instances or of one site."""
     wanted = await body(request, Ejecting)
-    return await render.eject(hub, wanted.files, blueprint=wanted.blueprint or "", author=author(request))
+    if wanted.site:
+        return await ejection.eject_site(hub, wanted.site)
+    return await ejection.eject_blueprints(hub, wanted.files, blueprint=wanted.blueprint or "", author=author(request))
 
 
 async def get_blueprints(hub: Hub, _: Request) -> Any:
@@ -308,16 +312,6 @@ async def post_release(hub: Hub, request: Request) -> Any:
     return {"items": await holds.release_holds(hub, wanted.names, author=author(request))}
 
 
-async def get_readings(hub: Hub, request: Request) -> Any:
-    """Device readings by site, device, metric and time."""
-    return await readings.readings(hub, query(request, readings.Asked))
-
-
-async def get_ledger(hub: Hub, request: Request) -> Any:
-    """The proof for one site: sent = stored + recorded losses + pending, stream by stream."""
-    return await readings.ledger(hub, request.path_params["name"])
-
-
 TABLE: Final[tuple[tuple[Literal["GET", "POST", "PATCH", "DELETE"], str, Handler], ...]] = (
     ("GET", "/v1/health", health),
     ("POST", "/v1/apply", post_apply),
@@ -351,8 +345,8 @@ TABLE: Final[tuple[tuple[Literal["GET", "POST", "PATCH", "DELETE"], str, Handler
     ("GET", "/v1/holds", get_holds),
     ("POST", "/v1/holds", post_holds),
     ("POST", "/v1/holds/release", post_release),
-    ("GET", "/v1/readings", get_readings),
-    ("GET", "/v1/ledger/{name}", get_ledger),
+    *overrides.TABLE,
+    *data.TABLE,
 )
 
 
@@ -386,6 +380,7 @@ def routes(hub: Hub) -> list[Route]:
 def _endpoint(hub: Hub, handlers: Mapping[str, Handler]) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         method = "GET" if request.method == "HEAD" else request.method
-        return answer(await handlers[method](hub, request))
+        made = await handlers[method](hub, request)
+        return made if isinstance(made, Response) else answer(made)
 
     return endpoint

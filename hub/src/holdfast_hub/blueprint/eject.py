@@ -1,204 +1,182 @@
 """Eject: an instance as plain files that need nothing of ours. Works from documents alone."""
 
-import base64
-import binascii
-import re
-import unicodedata
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from holdfast_hub.blueprint import yaml_writer
-from holdfast_hub.blueprint.collector import collector_config
+from holdfast_hub.blueprint.collector import collector_config, flaws_of_text
 from holdfast_hub.blueprint.instance import Instance
+from holdfast_hub.blueprint.leaving import container_steps, readme, units
+from holdfast_hub.blueprint.leaving.container_steps import COMPOSE
+from holdfast_hub.blueprint.leaving.containers import Missing, PodPiece, makes_pods, pods
+from holdfast_hub.blueprint.leaving.folder import PRIVATE, Folder
+from holdfast_hub.blueprint.leaving.machine import MACHINE, Asked
+from holdfast_hub.blueprint.leaving.people import PEOPLE
+from holdfast_hub.blueprint.leaving.room import Room
+from holdfast_hub.blueprint.leaving.script import script
+from holdfast_hub.blueprint.leaving.units import SERVICE, UNITS, file_names
 from holdfast_hub.blueprint.native import native_files
 from holdfast_hub.blueprint.program import late_resources
 from holdfast_hub.blueprint.render import Rendered, render
 from holdfast_hub.blueprint.undecided import UNDECIDED, undecided
-from holdfast_protocol.blueprint import names
 from holdfast_protocol.blueprint.definition import Definition
 from holdfast_protocol.blueprint.images import images_of
-from holdfast_protocol.errors import InputError, Problem, WireError
+from holdfast_protocol.errors import InputError, PermanentError, Problem, UnsupportedError, WireError
+from holdfast_protocol.wire.names import ResourceKey
+from holdfast_protocol.wire.target import Resource, resource
 
 COLLECTOR: Final = "otel-config.yaml"
 MODES: Final = "file-modes.yaml"  # a hyphen: no resource's id can be called so
-_DESCRIPTION: Final = re.compile(r"^Description[ \t]*=[ \t]*(.+)$", re.MULTILINE)
+INSTALL: Final = "install.sh"
+README: Final = "README.md"
+_NO_MANIFEST: Final = frozenset({*MACHINE, *UNITS, SERVICE})  # their own form says it all
+_USED: Final = frozenset({"ConfigMap", "Secret", "Service", "PersistentVolumeClaim"})  # by Pods and Files of the folder
+_WHY: Final = {
+    "Job": "an engine alone runs nothing once and remembers it: kubectl apply, or run its container by hand",
+    "CronJob": "an engine alone has no schedule: kubectl apply, or a timer that runs its container",
+    "Kubernetes": "kubectl apply its manifests",
+    "MandatoryAccessControl": "it is for apparmor_parser or SELinux by hand",
+    "DeviceSource": "readings are the agent's to take: a collector or a bridge of the site's broker may",
+    "AgentVersion": "there is no agent here",
+    "DiskEncryption": "it asserts, and changes nothing",
+    "SecureBoot": "it asserts, and changes nothing",
+}
+_OTHER: Final = "nothing of this machine makes such a resource: its manifest is for whoever does"
 _SELECTING: Final = frozenset({"DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"})
 
 
-def eject(definition: Definition, instance: Instance) -> dict[str, str]:
-    """Return text by relative path, all below a folder of the instance's name. Raises InputError.
+def eject(
+    definition: Definition,
+    instance: Instance,
+    *,
+    name: str = "",
+    rendered: Sequence[Rendered] | None = None,
+    around: Mapping[ResourceKey, Resource] | None = None,
+) -> Folder:
+    """Return the files, all below a folder `name` (the instance's unless said). Raises InputError.
 
-    A manifest per resource, a unit file per SystemdService, the content of each File with a list of modes and owners, the
-    machine's own form of Sysctl, KernelModule and Firewall, and a configuration for an OpenTelemetry Collector.
+    `rendered` stands for what the instance renders to (a site's overlays done); `around` is what else its references
+    may lead to. See docs/blueprints.md for the files.
     """
-    return _Ejecting(definition, instance).run()
+    return _Ejecting(definition, instance, name or instance.name, rendered, around or {}).run()
 
 
 class _Ejecting:
-    def __init__(self, definition: Definition, instance: Instance) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        instance: Instance,
+        name: str,
+        rendered: Sequence[Rendered] | None,
+        around: Mapping[ResourceKey, Resource],
+    ) -> None:
         self._definition = definition
         self._instance = instance
-        self._files: dict[str, str] = {}
+        self._rendered = render(definition, instance) if rendered is None else rendered
+        own = [resource(each.body) for each in self._rendered]
+        self._room = Room(name, {**around, **{each.key: each for each in own}})
         self._problems: list[Problem] = []
-        self._modes: list[dict[str, Any]] = []
+        self._warnings: list[Problem] = []
+        self._pods: list[PodPiece] = []
 
-    def run(self) -> dict[str, str]:
-        rendered = render(self._definition, self._instance)
-        units = [each for each in rendered if each.body["kind"] == "SystemdService"]
-        files = [each for each in rendered if each.body["kind"] == "File"]
-        for each in rendered:
-            if each not in units and each not in files:
-                self._add_other(each)
-        for each, name in _unit_names(units):
-            self._add_unit(each, name)
-        for each in files:
-            self._add_file(each, rendered)
-        if self._modes:
-            head = "# Content in files/ below; set mode and owner as said here (nothing said: as the machine does).\n"
-            self._put(MODES, head + yaml_writer.write({"files": self._modes}))
-        self._put(COLLECTOR, self._collector(rendered, units))
-        if late := late_resources(self._definition, self._instance):
-            self._put(UNDECIDED, undecided(late, self._definition))
+    def run(self) -> Folder:
+        services = [each for each in self._rendered if each.body["kind"] == SERVICE]
+        names = file_names(services)
+        running: list[str] = []
+        for each in self._rendered:
+            try:
+                if each in services:
+                    running.append(units.service(self._room, each, names[each.label]))
+                else:
+                    self._write(each)
+            except (WireError, PermanentError, UnsupportedError) as error:
+                self._refuse(each, error.message)
+        images: Sequence[str] = ()
+        private = False
+        try:
+            made = container_steps.write(self._room, self._pods)
+            images, private = made.images, made.private
+        except WireError as error:
+            self._refuse(next(each for each in self._rendered if makes_pods(each)), error.message)
+        self._write_lists(running)
+        late = late_resources(self._definition, self._instance)
+        if late:
+            self._room.filing.line(UNDECIDED, undecided(late, self._definition))
         if self._problems:
             raise InputError(self._problems)
-        return dict(sorted(self._files.items()))
+        room = self._room
+        text = script(room.instance, room.steps, images, room.remarks, people=room.people)
+        room.filing.line(INSTALL, text, 0o700 if private else 0o755)
+        secret = [path.partition("/")[2] for path in room.filing.folder().private]
+        about = readme.readme(
+            room.instance,
+            self._definition.name,
+            room.left,
+            secret,
+            room.remarks,
+            undecided=UNDECIDED if late else "",
+            compose=COMPOSE if self._pods else "",
+        )
+        room.filing.line(README, about)
+        return room.filing.folder(tuple(self._warnings))
 
-    def _collector(self, rendered: list[Rendered], units: list[Rendered]) -> str:
+    def _write(self, each: Rendered) -> None:
+        kind = each.body["kind"]
+        writer = {**MACHINE, **UNITS, **PEOPLE}.get(kind)
+        if kind not in _NO_MANIFEST:
+            self._write_manifest(each)
+        if writer is not None:
+            writer(self._room, Asked(each))
+            if kind == "File":
+                self._check_collector(each)
+        elif makes_pods(each):
+            found = pods(self._room.instance, each, self._room.scope)
+            if isinstance(found, Missing):
+                self._room.leave(each, found.why)
+            else:
+                self._pods += found
+        elif kind not in _USED:
+            self._room.leave(each, _WHY.get(kind, _OTHER))
+
+    def _write_manifest(self, each: Rendered) -> None:
+        native = native_files(each.body)
+        secret = each.body["kind"] == "Secret"
+        files = {f"{each.label}.yaml": yaml_writer.write(_complete(each.body))} if native is None else native
+        for path, text in files.items():
+            self._room.filing.line(path, text, PRIVATE if secret else 0o644)
+
+    def _write_lists(self, services: Iterable[str]) -> None:
+        if self._room.modes:
+            head = "# Content in files/ below; install.sh sets modes and owners as said here (left out: as the machine does).\n"
+            self._room.filing.line(MODES, head + yaml_writer.write({"files": self._room.modes}))
         config = collector_config(
             self._definition.name,
             self._instance.name,
-            units=[_unit_name(each) for each in units],
-            containers=any(next(images_of(each.body), None) for each in rendered),
+            units=list(services),
+            containers=any(next(images_of(each.body), None) for each in self._rendered),
         )
         head = (
             "# OpenTelemetry Collector (contrib) configuration. Set OTEL_EXPORTER_OTLP_ENDPOINT to host:4317,\n"
             f"# then: otelcol-contrib --config {COLLECTOR}\n"
         )
-        return head + yaml_writer.write(config)
+        self._room.filing.line(COLLECTOR, head + yaml_writer.write(config))
 
-    def _add_other(self, each: Rendered) -> None:
-        try:
-            files = native_files(each.body)
-        except WireError as error:
-            self._refuse(each, error.message)
-            return
-        if files is None:
-            files = {f"{each.label}.yaml": yaml_writer.write(_complete(each.body))}
-        for path, text in files.items():
-            self._add(each, path, text)
-
-    def _add_unit(self, each: Rendered, name: str) -> None:
+    def _check_collector(self, each: Rendered) -> None:
+        """A File that is a collector's configuration: what it names must be there."""
         spec = each.body.get("spec") or {}
-        unit, service = spec.get("unit"), _unit_name(each)
-        if not isinstance(unit, str):
-            self._refuse(each, "spec.unit must be text")
-            return
-        start = "enable --now" if spec.get("enabled", True) and "[Install]" in unit else "start"
-        head = f"# Install as /etc/systemd/system/{service}, then: systemctl daemon-reload && systemctl {start} {service}\n"
-        self._add(each, f"{name}.unit", head + unit)
-        drop_ins = spec.get("dropIns")
-        for key, text in drop_ins.items() if isinstance(drop_ins, dict) else ():
-            target = key if key.endswith(".conf") else f"{key}.conf"
-            if not re.fullmatch(r"[A-Za-z0-9:_-][A-Za-z0-9:_.-]*", target):
-                self._refuse(each, f"{key[:80]!r} cannot name a drop-in")
-                continue
-            head = f"# Install as /etc/systemd/system/{service}.d/{target}, then: systemctl daemon-reload\n"
-            self._add(each, f"{name}.unit.d/{target}", head + str(text))
-
-    def _add_file(self, each: Rendered, rendered: list[Rendered]) -> None:
-        spec = each.body.get("spec") or {}
-        path = spec.get("path")
-        if not isinstance(path, str) or not _is_plain_path(path):
-            self._refuse(each, f"spec.path {str(path)[:200]!r} is no plain absolute path")
-            return
-        entry = {"path": path, **{key: spec[key] for key in ("mode", "owner", "group") if key in spec}}
-        content, encoding = _content(spec, rendered)
-        if content is None:
-            entry["contentFrom"] = spec.get("contentFrom")
-        else:
-            entry["file"] = f"files{path}{'.base64' if encoding else ''}"
-            self._add(each, entry["file"], content)
-        self._modes.append(entry)
-
-    def _add(self, each: Rendered, path: str, text: str) -> None:
-        taken = {name.lower() for name in self._files}
-        full = f"{self._instance.name}/{path}".lower()
-        if full in taken or any(name.startswith(f"{full}/") or full.startswith(f"{name}/") for name in taken):
-            self._refuse(each, f"its file {path[:200]} collides with another's")
-            return
-        self._put(path, text)
-
-    def _put(self, path: str, text: str) -> None:
-        self._files[f"{self._instance.name}/{path}"] = (
-            text if text.endswith("\n") or path.startswith("files/") else f"{text}\n"
-        )
+        content = spec.get("content")
+        for flaw in flaws_of_text(content) if isinstance(content, str) else ():
+            problem = self._problem(each, f"as a collector's configuration: {flaw}")
+            self._warnings.append(msgspec.structs.replace(problem, severity="warning"))
 
     def _refuse(self, each: Rendered, message: str) -> None:
+        self._problems.append(self._problem(each, message))
+
+    def _problem(self, each: Rendered, message: str) -> Problem:
         place = next(node.template.path for node in self._definition.nodes if node.id == each.id)
-        text = f"{message} (resource {each.id} of {self._instance.owner})"
-        self._problems.append(self._definition.document.problem(place, text))
-
-
-def _unit_name(each: Rendered) -> str:
-    """Return the name systemd knows a SystemdService by."""
-    spec = each.body.get("spec") or {}
-    name = str(spec.get("name") or each.body["metadata"]["name"])
-    return name if name.endswith(".service") else f"{name}.service"
-
-
-def _unit_names(units: list[Rendered]) -> Iterator[tuple[Rendered, str]]:
-    """Yield each unit with the name of its file: what its Description says, its id where two say the same."""
-    slugs = {each.label: _slug(each) for each in units}
-    count = Counter(slugs.values())
-    for each in units:
-        slug = slugs[each.label]
-        yield each, slug if count[slug] == 1 else f"{slug}-{each.label}"
-
-
-def _slug(each: Rendered) -> str:
-    spec = each.body.get("spec") or {}
-    found = _DESCRIPTION.search(str(spec.get("unit", "")))
-    text = unicodedata.normalize("NFKD", found[1] if found else "").encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", text).strip("-")[:63].strip("-") or str(each.body["metadata"]["name"])
-
-
-def _is_plain_path(path: str) -> bool:
-    parts = path.split("/")
-    return (
-        path.startswith("/")
-        and len(path) <= 1024
-        and not names.has_control(path)
-        and "\n" not in path
-        and all(part not in ("", ".", "..") for part in parts[1:])
-    )
-
-
-def _content(spec: dict[str, Any], rendered: list[Rendered]) -> tuple[str | None, bool]:
-    """Return a file's content, and whether it is still base64 because it is no text; None when it is a secret's."""
-    if isinstance(spec.get("content"), str):
-        return spec["content"], False
-    if isinstance(spec.get("contentBase64"), str):
-        return _decoded(spec["contentBase64"])
-    source = spec.get("contentFrom")
-    if isinstance(source, dict) and isinstance(source.get("configMap"), str):
-        for each in rendered:
-            body = each.body
-            if body["kind"] == "ConfigMap" and body["metadata"]["name"] == source["configMap"]:
-                plain, encoded = body.get("data") or {}, body.get("binaryData") or {}
-                key = source.get("key")
-                if isinstance(plain.get(key), str):
-                    return plain[key], False
-                if isinstance(encoded.get(key), str):
-                    return _decoded(encoded[key])
-    return None, False
-
-
-def _decoded(text: str) -> tuple[str, bool]:
-    try:
-        return base64.b64decode(text, validate=True).decode(), False
-    except (binascii.Error, ValueError):
-        return text, True
+        return self._definition.document.problem(place, f"{message} (resource {each.id} of {self._instance.owner})")
 
 
 def _complete(body: dict[str, Any]) -> dict[str, Any]:

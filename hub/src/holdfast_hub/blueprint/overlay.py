@@ -12,10 +12,10 @@ from typing import Any, Final
 import msgspec
 
 from holdfast_hub.blueprint.json_patch import operation_flaws, patched
-from holdfast_hub.blueprint.merging import merge_flaws, merged
 from holdfast_hub.blueprint.render import MAX_DEPTH, depth
 from holdfast_protocol.blueprint.documents import path_text
 from holdfast_protocol.blueprint.filling import MAX_BYTES
+from holdfast_protocol.blueprint.merging import merge_flaws, merged
 from holdfast_protocol.errors import WireError
 from holdfast_protocol.kinds import table
 from holdfast_protocol.wire.digest import digest

@@ -9,12 +9,13 @@ from typing import Any, Final
 
 import msgspec
 
+from holdfast_hub.blueprint import retention, sink
 from holdfast_hub.blueprint.overlay import overlay_flaws
 from holdfast_hub.core.placement import Placement, read_placement
 from holdfast_protocol.blueprint import names, policy
 from holdfast_protocol.blueprint.documents import Document
 from holdfast_protocol.blueprint.problems import Checked, Problems
-from holdfast_protocol.wire import drift, windows
+from holdfast_protocol.wire import drift, overrides, windows
 from holdfast_protocol.wire.flaws import Flaw
 from holdfast_protocol.wire.labels import is_dns_subdomain
 from holdfast_protocol.wire.target import POLICIES
@@ -64,6 +65,10 @@ def _windows(objects: Sequence[Named]) -> dict[str, Any]:
     return {"windows": tuple(windows.carry(name, spec) for name, spec in objects)}
 
 
+def _decisions(objects: Sequence[Named]) -> dict[str, Any]:
+    return {"overrides": tuple(overrides.carry(spec) for _, spec in objects)}
+
+
 def _drift(objects: Sequence[Named]) -> dict[str, Any]:
     return {"drift": tuple(drift.carry(name, spec) for name, spec in objects)}
 
@@ -72,6 +77,9 @@ KINDS: Final[Mapping[str, PlacedKind]] = {
     drift.KIND: PlacedKind(drift.flaws, _drift, drift.FEATURE),
     windows.KIND: PlacedKind(windows.flaws, _windows, windows.FEATURE),
     "Overlay": PlacedKind(overlay_flaws, _nothing),
+    retention.KIND: PlacedKind(retention.flaws, _nothing),
+    overrides.KIND: PlacedKind(overrides.flaws, _decisions, overrides.FEATURE),
+    sink.KIND: PlacedKind(sink.flaws, _nothing),
     "Policy": PlacedKind(policy.flaws, _policies, POLICIES),
 }
 

@@ -7,7 +7,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from holdfast_protocol.wire import drift, windows
+from holdfast_hub.blueprint import retention, sink
+from holdfast_protocol.wire import drift, overrides, windows
 
 Words = tuple[str, ...]
 
@@ -165,6 +166,25 @@ class DriftPolicy(drift.Spec, frozen=True, forbid_unknown_fields=True):
     placement: Placement | None = None  # left out: every site
 
 
+class Retention(retention.Spec, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """How long the hub keeps readings of some sites. Of several the longest age counts."""
+
+    placement: Placement | None = None  # left out: every site
+
+
+class OverrideDecision(overrides.Spec, frozen=True, forbid_unknown_fields=True):
+    """What becomes of a change that a person at a site laid over its target; `holdfast override adopt|drop` writes it."""
+
+    placement: Placement | None = None  # left out: every site
+
+
+class Sink(sink.Spec, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """Where the hub gives readings of some sites to, besides storing them. Exactly one destination."""
+
+    placement: Placement | None = None  # left out: every site
+
+
 DOCUMENTS: Final[dict[str, type[msgspec.Struct]]] = {
-    each.__name__: each for each in (Blueprint, Policy, Overlay, MaintenanceWindow, DriftPolicy)
+    each.__name__: each
+    for each in (Blueprint, Policy, Overlay, MaintenanceWindow, DriftPolicy, OverrideDecision, Retention, Sink)
 }

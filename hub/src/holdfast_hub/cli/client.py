@@ -13,6 +13,7 @@ from holdfast_hub.cli.exits import CliError
 
 _CODES: Final = {400: exits.USAGE, 401: exits.DENIED, 403: exits.DENIED, 404: exits.NOT_FOUND, 409: exits.CONFLICT}
 MAX_ANSWER: Final = 256 * 1024 * 1024  # bytes
+CHUNK: Final = 1024 * 1024  # bytes
 
 
 def default_socket() -> str:
@@ -73,6 +74,21 @@ class Client:
                     yield {}
         except TimeoutError:
             return
+        finally:
+            connection.close()
+
+    def stream(self, path: str, **query: str | int | None) -> Iterator[bytes]:
+        """Yield an answer of any length as it comes, none of it before the hub has said that there is one."""
+        words = {key: value for key, value in query.items() if value is not None}
+        connection = self._open("GET", f"{path}?{urlencode(words)}", None, 120)
+        try:
+            response = connection.getresponse()
+            if response.status >= 400:
+                raise _failure(response.status, json.loads(response.read(MAX_ANSWER)))
+            while chunk := response.read1(CHUNK):
+                yield chunk
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from None
         finally:
             connection.close()
 

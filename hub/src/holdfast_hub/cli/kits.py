@@ -28,9 +28,16 @@ def kit_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--packages", is_flag=True, help="It may install and remove packages."),
         click.option("--accounts", is_flag=True, help="It may change users, groups and their SSH keys."),
         click.option("--security", is_flag=True, help="It may change sshd's settings and mandatory access control."),
+        click.option("--sources", is_flag=True, help="It may add sources of device data."),
         click.option("--kubernetes", default="", metavar="URL", help="The site's own API server: https://HOST:6443."),
         click.option(
             "--devices", default="", metavar="HOST:PORT", help="The site's own broker, where devices publish."
+        ),
+        click.option(
+            "--profile",
+            default="",
+            metavar="PROFILE",
+            help="What it may take: micro, mini, standard (its memory says).",
         ),
         click.option(
             "--state-dir", default="/var/lib/holdfast", show_default=True, metavar="DIR", help="The agent's state."

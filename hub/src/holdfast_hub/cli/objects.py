@@ -6,20 +6,40 @@ from typing import Any, Final
 
 import click
 
-from holdfast_hub.cli import exits, holds, output
+from holdfast_hub.cli import device, exits, holds, output, overrides, sinks
 from holdfast_hub.cli.client import Client, segment
 
-_MOMENTS: Final = ("last_seen", "created", "at", "since", "until", "issued_at")  # milliseconds since 1970
+_MOMENTS: Final = (
+    "last_seen",
+    "first_seen",
+    "sent_at",
+    "reported_at",
+    "delivered",
+    "deadline",
+    "sent",
+    "ended",
+    "time",
+    "created",
+    "at",
+    "since",
+    "until",
+    "issued_at",
+)  # milliseconds since 1970
 _NAMES: Final = {  # what people write: the API's word
     "blueprints": ("blueprints", "blueprint", "bp"),
     "instances": ("instances", "instance", "inst"),
     "sites": ("sites", "site"),
     "nodes": ("nodes", "node"),
+    "devices": ("devices", "device"),
+    "sinks": ("sinks", "sink"),
     "holds": ("holds", "hold"),
+    "overrides": ("overrides", "override"),
     "objects/Policy": ("policies", "policy"),
     "objects/Overlay": ("overlays", "overlay"),
     "objects/MaintenanceWindow": ("maintenancewindows", "maintenancewindow", "mw"),
     "objects/DriftPolicy": ("driftpolicies", "driftpolicy"),
+    "objects/OverrideDecision": ("overridedecisions", "overridedecision"),
+    "objects/Retention": ("retentions", "retention"),
 }
 
 
@@ -87,8 +107,14 @@ def columns(kind: str) -> dict[str, Any]:
             "sites": lambda item: item["sites"],
             "age": lambda item: output.age(item.get("created"), now),
         }
+    if kind == "overrides":
+        return overrides.columns(now)
     if kind == "holds":
         return holds.columns(now)
+    if kind == "sinks":
+        return sinks.columns(now)
+    if kind == "devices":
+        return device.columns(now)
     if kind == "nodes":
         return {
             "name": lambda item: item["name"],
@@ -114,11 +140,20 @@ def columns(kind: str) -> dict[str, Any]:
 @click.option(
     "--field-selector", "fields", metavar="FIELDS", help="Only sites (or their nodes): arch=arm64,region!=eu."
 )
+@click.option("--site", metavar="NAME", help="Only devices of this site.")
 @output.formatted()
 @click.pass_obj
-def get(client: Client, words: tuple[str, ...], selector: str | None, fields: str | None, form: str) -> None:
+def get(
+    client: Client, words: tuple[str, ...], selector: str | None, fields: str | None, site: str | None, form: str
+) -> None:
     """List blueprints, instances, sites, nodes, policies, overlays and the like, or show one of them."""
     kind, name = split(words)
+    if site is not None:
+        if name or kind != "devices":
+            exits.usage("--site is for lists of devices")
+        items = client.get("/v1/devices", site=site)["items"]
+        output.listing(items, form, singular(kind), columns(kind))
+        return
     _print(client, kind, name, {"selector": selector, "fields": fields}, form)
 
 

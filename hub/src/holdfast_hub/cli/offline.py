@@ -5,11 +5,11 @@ from typing import Any
 
 import msgspec
 
-from holdfast_hub.blueprint.eject import eject
 from holdfast_hub.blueprint.instance import check_instance
 from holdfast_hub.blueprint.placed import is_placed
 from holdfast_hub.cli import exits
 from holdfast_hub.cli.exits import CliError
+from holdfast_hub.operations.ejection import Gathering
 from holdfast_hub.operations.intake import SourceFile, documents_of
 from holdfast_protocol.blueprint.definition import Definition, check_blueprint
 from holdfast_protocol.blueprint.names import is_blueprint
@@ -17,7 +17,7 @@ from holdfast_protocol.errors import InputError, Problem
 
 
 def eject_files(files: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return {"files", "warnings"} as the API does. Raises CliError with every problem."""
+    """Return the answer the API gives. Raises CliError with every problem."""
     warnings: list[Problem] = []
     given = [SourceFile(file["name"], file["text"]) for file in files]
     documents, problems = documents_of(given, (), None)
@@ -32,7 +32,7 @@ def eject_files(files: Sequence[dict[str, Any]]) -> dict[str, Any]:
             else:
                 definitions[checked.value.kind] = checked.value
                 warnings += checked.warnings
-    result: dict[str, str] = {}
+    gathering = Gathering()
     for document in documents:
         if is_blueprint(document.kind):
             continue
@@ -42,7 +42,7 @@ def eject_files(files: Sequence[dict[str, Any]]) -> dict[str, Any]:
             continue
         try:
             instance = check_instance(definition, document)
-            result |= eject(definition, instance.value)
+            gathering.add(definition, instance.value)
         except InputError as error:
             problems += error.problems
         else:
@@ -50,4 +50,6 @@ def eject_files(files: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if problems:
         plain = tuple(msgspec.to_builtins(problem) for problem in problems)
         raise CliError("the files cannot be ejected", exits.USAGE, reason="InvalidInput", problems=plain)
-    return {"files": result, "warnings": msgspec.to_builtins(warnings)}
+    gathering.warn(warnings)
+    answer: dict[str, Any] = msgspec.to_builtins(gathering.ejected)
+    return answer

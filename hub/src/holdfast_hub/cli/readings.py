@@ -2,12 +2,15 @@
 
 import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from holdfast_hub.cli import exits, output
 from holdfast_hub.cli.client import Client, segment
+from holdfast_hub.cli.holds import duration
+
+AGGREGATES: Final = ("count", "min", "max", "mean", "last")
 
 
 def moment(text: str | None) -> int | None:
@@ -31,6 +34,8 @@ def moment(text: str | None) -> int | None:
 @click.option("--from", "since", metavar="TIME", help="Not before: RFC 3339, or an age such as 2h.")
 @click.option("--to", "until", metavar="TIME", help="Before this time.")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="How many at most.")
+@click.option("--every", metavar="TIME", help="One row for each span of this length: 30s, 5m, 1h, 1d.")
+@click.option("--agg", type=click.Choice(AGGREGATES), help="With --every: only this of each span.")
 @click.option("--oldest-first", is_flag=True, help="Oldest first (the newest come first otherwise).")
 @output.formatted("table", "json", "yaml")
 @click.pass_obj
@@ -42,20 +47,20 @@ def readings(
     since: str | None,
     until: str | None,
     limit: int,
+    every: str | None,
+    agg: str | None,
     oldest_first: bool,
     form: str,
 ) -> None:
     """Query device readings by site, device, metric and time. Holes are shown as holes."""
-    answer = client.get(
-        "/v1/readings",
-        site=site,
-        device=device,
-        metric=metric,
-        to=moment(until),
-        limit=limit,
-        order="asc" if oldest_first else "desc",
-        **{"from": moment(since)},
-    )
+    query: dict[str, str | int | None] = {"site": site, "device": device, "metric": metric, "limit": limit}
+    query |= {"from": moment(since), "to": moment(until), "order": "asc" if oldest_first else "desc"}
+    if every is not None:
+        _buckets(client.get("/v1/readings/buckets", every=duration(every) * 1000, **query), agg, form)
+        return
+    if agg is not None:
+        exits.usage("--agg is of spans of time", "--every 5m")
+    answer = client.get("/v1/readings", **query)
     if form != "table":
         output.emit(answer, form)
         return
@@ -78,6 +83,33 @@ def readings(
         output.say(f"gap: {output.printable(str(gap))}")
 
 
+def _buckets(answer: dict[str, Any], agg: str | None, form: str) -> None:
+    """Print buckets; an empty one says how long nothing came."""
+    if form != "table":
+        names = ("site", "node", "device", "metric", "unit", "time", "until", "count")
+        only = [{key: item[key] for key in (*names, agg)} for item in answer["items"]] if agg else answer["items"]
+        output.emit({"items": only}, form)
+        return
+    shown = [agg] if agg else list(AGGREGATES)
+    output.table(
+        ["TIME", "SITE", "DEVICE", "METRIC", *(name.upper() for name in shown), "UNIT"],
+        [
+            [_time(item["time"]), item["site"], item["device"], item["metric"]]
+            + ([_shown(item[name]) for name in shown] if item["count"] or item["bad"] else _hole(item, len(shown)))
+            + [item["unit"]]
+            for item in answer["items"]
+        ],
+    )
+
+
+def _hole(item: dict[str, Any], width: int) -> list[str]:
+    return [f"gap until {_time(item['until'])}", *[""] * (width - 1)]
+
+
+def _shown(value: Any) -> str:
+    return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def _time(milliseconds: int) -> str:
     moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -93,7 +125,7 @@ def ledger(client: Client, site: str, form: str) -> int:
     if form != "table":
         output.emit(answer, form)
     else:
-        titles = ["node", "stream", "sent", "stored", "tombstoned", "pending", "exact"]
+        titles = ["node", "stream", "sent", "stored", "tombstoned", "retired", "pending", "exact"]
         output.table(
             [title.upper() for title in titles], [[stream[title] for title in titles] for stream in answer["streams"]]
         )

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from holdfast_hub.cli import exits, objects, output
+from holdfast_hub.cli.blueprint import empty, write_all
 from holdfast_hub.cli.client import Client, segment
 from holdfast_hub.cli.kits import kit_options, write_kit
 
@@ -100,6 +101,17 @@ def label(client: Client, name: str, labels: tuple[str, ...], form: str) -> None
     """Set labels of a site (key=value) or take them away (key-)."""
     answer = client.patch(f"/v1/sites/{segment(name)}", {"labels": pairs(labels, removable=True)})
     _print_one(answer, form)
+
+
+@site.command("eject")
+@click.argument("name")
+@click.option("--output-dir", "folder", required=True, metavar="DIR", help="Where the files go; must be empty or new.")
+@output.formatted("table", "json", "name")
+@click.pass_obj
+def eject_site(client: Client, name: str, folder: str, form: str) -> None:
+    """Write everything a site should be as plain files usable without us, with one script that installs it."""
+    target = empty(folder)
+    write_all(target, client.post("/v1/eject", {"files": [], "site": name}), form)
 
 
 @site.command("set-time-zone")

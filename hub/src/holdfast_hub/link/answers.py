@@ -7,8 +7,10 @@ from typing import Final
 import msgspec
 
 from holdfast_hub.core.convergence import Desired, is_ahead
+from holdfast_hub.link.courier import take_reply
 from holdfast_hub.store import heard, sites, status, targets
 from holdfast_protocol.errors import WireError
+from holdfast_protocol.wire.commands import Reply
 from holdfast_protocol.wire.messages import Hello, Presence, Resync, Status
 from holdfast_protocol.wire.names import NodeName, SiteName
 
@@ -21,7 +23,7 @@ MAX_GENERATION: Final = 2**53  # and of a sequence; leaves room above for an ado
 class Message(msgspec.Struct, frozen=True):
     """One verified message. `live` false: the broker had kept it."""
 
-    body: Presence | Hello | Status
+    body: Presence | Hello | Status | Reply
     live: bool = True
 
 
@@ -73,6 +75,9 @@ def take(connection: sqlite3.Connection, messages: Sequence[Message], at: int) -
                     answers.changed.add(presence.site)
             case Hello() as hello:
                 _take_hello(connection, hello, answers, at)
+            case Reply() as reply:
+                take_reply(connection, reply, at)
+                answers.changed.add(reply.site)
             case Status() as said:
                 if status.take_status(connection, said, at, live=message.live):
                     answers.changed.add(said.site)

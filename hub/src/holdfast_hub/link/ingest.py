@@ -5,11 +5,12 @@ out of order, after a kill between commit and acknowledgement: a sequence is sto
 """
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
+from holdfast_hub.link.credit import Credit
 from holdfast_hub.store import ranges, streams
 from holdfast_hub.store.batches import BatchWriter, Opened
 from holdfast_hub.store.streams import StreamStore
@@ -21,7 +22,8 @@ from holdfast_protocol.wire.messages import Record, StreamAck, StreamState
 from holdfast_protocol.wire.names import FleetName, NodeName, SiteName
 from holdfast_protocol.wire.topics import Address
 
-AT_ONCE: Final = 16  # messages in one transaction
+AT_ONCE: Final = 16  # messages in one transaction, and no more bytes than:
+BYTES_AT_ONCE: Final = 256 * 1024  # unless one message is larger; decoded they are a hundred times that
 KEPT: Final = 1024  # bytes of a message nobody vouches for
 
 KeysOf = Callable[[SiteName, NodeName], dict[str, bytes]]
@@ -57,14 +59,20 @@ class Ingest:
         self._fleet = fleet
         self._clock = clock or SystemClock()
         self._writer = BatchWriter()
+        self._credit = Credit()
 
     async def take(self, deliveries: Sequence[tuple[Address, bytes]]) -> list[Taken]:
         """Return one result a delivery, in order, once all are committed. Raises TransientError: take them again."""
         keys = {(at.site, at.node): self._keys_of(at.site, at.node) for at, _ in deliveries}
         taken: list[Taken] = []
-        for start in range(0, len(deliveries), AT_ONCE):
-            taken += await self._database.call(self._take, deliveries[start : start + AT_ONCE], keys)
-        return _cumulative(taken)
+        for part in _parts(deliveries):
+            taken += await self._database.call(self._take, part, keys)
+        now = self._clock.boottime()
+        for each in taken:
+            if each.ack is not None:  # a stranger's claims do not count
+                self._credit.hear(each.site, each.node, each.stream, now)
+        granted = self._credit.each(now)
+        return [_granted(each, granted) for each in _cumulative(taken)]
 
     def _take(
         self, deliveries: Sequence[tuple[Address, bytes]], keys: Mapping[tuple[SiteName, NodeName], dict[str, bytes]]
@@ -116,7 +124,9 @@ class Ingest:
 
     async def greet(self, site: SiteName, node: NodeName, states: Mapping[str, StreamState]) -> list[StreamAck]:
         """Return what is decided of the streams in a hello, and learn how far they go; silent on those not known."""
-        return await self._database.call(self._greet, site, node, states)
+        acks = await self._database.call(self._greet, site, node, states)
+        granted = self._credit.each(self._clock.boottime())
+        return [msgspec.structs.replace(ack, credit=granted) for ack in acks]
 
     def _greet(self, site: SiteName, node: NodeName, states: Mapping[str, StreamState]) -> list[StreamAck]:
         acks = []
@@ -128,6 +138,26 @@ class Ingest:
                     streams.save(connection, stream)
                     acks.append(ranges.acknowledgement(connection, stream))
         return acks
+
+
+def _parts(deliveries: Sequence[tuple[Address, bytes]]) -> Iterator[list[tuple[Address, bytes]]]:
+    """Yield what goes into one transaction each, in order."""
+    part: list[tuple[Address, bytes]] = []
+    size = 0
+    for delivery in deliveries:
+        if part and (len(part) == AT_ONCE or size + len(delivery[1]) > BYTES_AT_ONCE):
+            yield part
+            part, size = [], 0
+        part.append(delivery)
+        size += len(delivery[1])
+    if part:
+        yield part
+
+
+def _granted(taken: Taken, credit: int) -> Taken:
+    if taken.ack is None:
+        return taken
+    return msgspec.structs.replace(taken, ack=msgspec.structs.replace(taken.ack, credit=credit))
 
 
 def _cumulative(taken: list[Taken]) -> list[Taken]:

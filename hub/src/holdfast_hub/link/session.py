@@ -16,6 +16,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from holdfast_hub.link import answers
 from holdfast_hub.link.answers import Answers, Message
+from holdfast_hub.link.courier import Courier, check_reply
 from holdfast_hub.link.identity import Identity
 from holdfast_hub.link.ingest import Ingest
 from holdfast_hub.link.publisher import Publisher
@@ -28,6 +29,7 @@ from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.runtime.link import settled
 from holdfast_protocol.runtime.mqtt import Connected, Connection, Delivery, Options, Subscription, Will
 from holdfast_protocol.wire import messages, topics
+from holdfast_protocol.wire.commands import Reply, open_reply
 from holdfast_protocol.wire.messages import Down, Hello, HubState, Record, Resync, Status, StreamAck
 from holdfast_protocol.wire.names import NodeName, SiteName
 from holdfast_protocol.wire.topics import Address
@@ -73,6 +75,7 @@ class Session:
         self._keys = keys
         self._ingest = ingest
         self._publisher = publisher
+        self._courier = Courier(store, identity, feed, clock)
         self._on_facts = on_facts
         self._moved: set[SiteName] = set()  # sites whose facts changed and that were not placed since
         self._session = ""
@@ -116,6 +119,7 @@ class Session:
                 group.start_soon(self._run_intake, arrived, committed_in, name="intake")
                 group.start_soon(self._run_answers, connection, committed, name="answers")
                 group.start_soon(self._publisher.run, connection, connected, name="publisher")
+                group.start_soon(self._courier.run, connection, name="courier")
 
     def _forgotten(self, connection: sqlite3.Connection) -> None:
         """The broker holds no session of ours: what it retained may be gone as well, and deaths went unheard."""
@@ -124,7 +128,7 @@ class Session:
 
     def _subscriptions(self) -> list[Subscription]:
         """Presence is asked for once per session; nothing else is ever read from retained wildcards."""
-        retained = {"presence": 1, "hello": 2, "status": 2, "up": 2}
+        retained = {"presence": 1, "hello": 2, "status": 2, "up": 2, "reply": 2}
         return [
             Subscription(topics.filter_for(channel, partition), 1, handling)
             for partition in self._store.partitions
@@ -173,11 +177,13 @@ class Session:
             except WireError as error:
                 problems.append((address, error))
         acks: dict[Node, list[StreamAck]] = {}
+        greeted: list[Node] = []
         if ups:
             problems += await self._take_ups(ups, acks)
         for message in found:
             if isinstance(message.body, Hello):
                 at = (message.body.site, message.body.node)
+                greeted.append(at)
                 acks.setdefault(at, []).extend(await self._ingest.greet(*at, message.body.streams))
         said = Answers({}, set(), set())
         if found or problems:
@@ -187,6 +193,8 @@ class Session:
             await self._on_facts(set(self._moved))
             self._moved.clear()
         self._tell(said)
+        for site, node in greeted:
+            self._feed.tell("command", f"{site}/{node}")
         return Batch(deliveries, self._downs(acks, said.resyncs))
 
     def _committing(
@@ -226,16 +234,23 @@ class Session:
                 raise WireError(f"speaks of {presence.site}/{presence.node}", reason="WrongSite")
             answers.check(presence)
             return Message(presence)
-        if address.channel not in ("hello", "status"):
+        if address.channel not in ("hello", "status", "reply"):
             raise WireError(f"not for the hub: {address.channel}", reason="UnknownTopic")
-        message: Hello | Status
-        if address.channel == "hello":
+        message: Hello | Status | Reply
+        if address.channel == "reply":
+            message = open_reply(delivery.payload, keys)
+            if message.id != address.id:
+                raise WireError(f"speaks of {message.id[:80]!r}", reason="WrongTopic")
+        elif address.channel == "hello":
             message = messages.open_message(delivery.payload, Hello, keys)
         else:
             message = messages.open_message(delivery.payload, Status, keys)
         if (message.fleet, message.site, message.node) != (self._identity.fleet, site, node):
             raise WireError(f"of {message.fleet}/{message.site}/{message.node}", reason="WrongSite")
-        answers.check(message)
+        if isinstance(message, Reply):
+            check_reply(message)
+        else:
+            answers.check(message)
         return Message(message, live=not delivery.retain)
 
     async def _take_ups(self, ups: Sequence[tuple[Address, bytes]], acks: dict[Node, list[StreamAck]]) -> list[Problem]:

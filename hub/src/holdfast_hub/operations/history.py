@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Final, Literal
 
 import msgspec
@@ -68,7 +69,7 @@ async def pages(hub: Hub, asked: Exporting) -> AsyncIterator[Page]:
     for row in await hub.reader.run(lambda connection: series.choose(connection, chosen)):
         after: Place | None = None
         while True:
-            page = await hub.reader.run(lambda connection, row=row, after=after: _page(connection, row, chosen, after))
+            page = await hub.reader.run(partial(_page, row, chosen, after))
             if page.rows:
                 yield page
                 last = page.rows[-1]
@@ -77,6 +78,6 @@ async def pages(hub: Hub, asked: Exporting) -> AsyncIterator[Page]:
                 break
 
 
-def _page(connection: sqlite3.Connection, row: SeriesRow, chosen: Chosen, after: Place | None) -> Page:
+def _page(row: SeriesRow, chosen: Chosen, after: Place | None, connection: sqlite3.Connection) -> Page:
     found = series.page(connection, row, chosen, after, PAGE)
     return Page(row, found, series.stream_names(connection))

@@ -14,10 +14,12 @@ from holdfast_hub.core.target import Composed
 from holdfast_hub.link.identity import Identity
 from holdfast_hub.operations.composition import Composing
 from holdfast_hub.operations.fleet import Change, Fleet
+from holdfast_hub.sinks.health import Health
 from holdfast_hub.store import audit, blueprints, holds, instances, objects, sites, status, targets
 from holdfast_hub.store.feed import Feed
 from holdfast_hub.store.hub import Store
 from holdfast_hub.store.keyring import KeyRing
+from holdfast_hub.store.reader import Reader
 from holdfast_hub.store.readings import ReadingStore
 from holdfast_hub.store.streams import StreamStore
 from holdfast_hub.store.targets import TargetRow
@@ -70,6 +72,8 @@ class Hub:
         self.store = store
         self.streams = streams
         self.readings = readings
+        self.reader = Reader(streams.database.path)
+        self.sinks: dict[str, Health] = {}
         self.database = store.database
         self.partitions = store.partitions
         self.identity = identity

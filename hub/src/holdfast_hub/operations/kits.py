@@ -39,8 +39,10 @@ class KitWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     packages: bool = False
     accounts: bool = False
     security: bool = False
+    sources: bool = False
     kubernetes: str = ""
     devices: str = ""
+    profile: str = ""
 
 
 async def site_kit(hub: Hub, name: str, words: KitWords, *, author: str) -> dict[str, str]:
@@ -93,6 +95,8 @@ def _problems(words: KitWords) -> Iterator[Problem]:
         yield Problem("must be https://HOST:PORT, or the site's machine itself", path="kubernetes")
     if words.engine and not words.engine.startswith("unix:///"):
         yield Problem("must be a socket: unix:///run/docker.sock", path="engine")
+    if words.profile not in ("", "micro", "mini", "standard"):
+        yield Problem("must be micro, mini or standard", path="profile")
     host, _, port = words.devices.rpartition(":")
     if words.devices and (not host or not port.isascii() or not port.isdigit() or not 0 < int(port[:6]) < 65536):
         yield Problem(f"{words.devices[:80]!r} is not HOST:PORT", path="devices")
@@ -106,6 +110,7 @@ def _edge_toml(identity: Identity, site: SiteName, node: NodeName, words: KitWor
         f"node = {_toml(node)}",
         f"state_dir = {_toml(words.state_dir)}",
         'key_file = "node.key"',
+        f"profile = {_toml(words.profile)}  # micro, mini, standard: what it may take; empty: by its memory",
         "",
         "[hub]",
         f"host = {_toml(words.host or identity.host)}",
@@ -120,6 +125,7 @@ def _edge_toml(identity: Identity, site: SiteName, node: NodeName, words: KitWor
         f"packages = {_toml(words.packages)}  # whether they may be installed and removed",
         f"accounts = {_toml(words.accounts)}  # whether users, groups and their SSH keys may be changed",
         f"security = {_toml(words.security)}  # whether sshd and mandatory access control may be changed",
+        f"sources = {_toml(words.sources)}  # whether more sources of device data may be added",
         f"network = {'true' if words.network else 'false'}  # whether its interfaces may be, by systemd-networkd",
         f"machine = {'true' if words.machine else 'false'}  # whether its name and its clock may be",
         "",

@@ -6,6 +6,7 @@ from typing import Final, Literal
 import msgspec
 
 from holdfast_hub.operations.hub import Hub
+from holdfast_hub.store import retired
 from holdfast_hub.store.readings import MAX_LIMIT, StoredReading
 from holdfast_hub.store.streams import Gap
 from holdfast_protocol.errors import InputError, Problem
@@ -36,7 +37,9 @@ class Readings(msgspec.Struct, frozen=True):
 
 
 class StreamAccount(msgspec.Struct, frozen=True):
-    """`exact`: sent = stored + tombstoned + pending, and nothing pends of a history that gets no more."""
+    """`exact`: sent = stored + tombstoned + retired + pending, and nothing pends of a history that gets no more.
+
+    `retired` were stored, and taken away by a Retention."""
 
     node: str
     stream: str
@@ -45,6 +48,7 @@ class StreamAccount(msgspec.Struct, frozen=True):
     sent: int
     stored: int
     tombstoned: int
+    retired: int
     pending: int
     exact: bool
     gaps: list[tuple[int, int, str]]  # first, last, reason
@@ -81,6 +85,7 @@ async def ledger(hub: Hub, site: str) -> Ledger:
     accounts = await hub.streams.ledger(site)
     if not accounts:
         await hub.store.read(lambda _: hub.fleet.site(site))
+    gone = await hub.reader.run(lambda connection: retired.counts(connection, site))
     gaps: dict[tuple[str, str, str], list[tuple[int, int, str]]] = {}
     for gap in await hub.streams.gaps(site):
         gaps.setdefault((gap.node, gap.stream, gap.incarnation), []).append((gap.first, gap.last, gap.reason))
@@ -91,8 +96,9 @@ async def ledger(hub: Hub, site: str) -> Ledger:
             each.incarnation,
             each.state,
             each.sent,
-            each.stored,
+            each.stored - gone.get((each.node, each.stream, each.incarnation), 0),
             each.tombstoned,
+            gone.get((each.node, each.stream, each.incarnation), 0),
             each.pending,
             each.sent == each.stored + each.tombstoned + each.pending and (each.state == "open" or not each.pending),
             sorted(gaps.get((each.node, each.stream, each.incarnation), ())),

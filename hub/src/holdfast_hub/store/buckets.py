@@ -45,9 +45,7 @@ _NOTHING: Final[_Sums] = (0, 0, None, None, 0.0)
 def find(connection: sqlite3.Connection, chosen: Chosen, every: int, limit: int) -> list[Bucket]:
     """Return the newest `limit` buckets of `every` milliseconds, newest first, holes between those of a series included."""
     rows = series.choose(connection, chosen)
-    found = [
-        _with_holes(_of(connection, list(group), chosen, every)) for _, group in groupby(rows, key=_identity)
-    ]
+    found = [_with_holes(_of(connection, list(group), chosen, every)) for _, group in groupby(rows, key=_identity)]
     return list(islice(merge(*found, key=lambda bucket: bucket.time, reverse=True), limit))
 
 
@@ -55,9 +53,7 @@ def _identity(row: SeriesRow) -> tuple[str, ...]:
     return row.site, row.device, row.metric, row.node, row.unit
 
 
-def _of(
-    connection: sqlite3.Connection, rows: Sequence[SeriesRow], chosen: Chosen, every: int
-) -> Iterator[Bucket]:
+def _of(connection: sqlite3.Connection, rows: Sequence[SeriesRow], chosen: Chosen, every: int) -> Iterator[Bucket]:
     """Yield buckets that hold something: from each newest reading down, so that the cost is that of what is returned."""
     one, until = rows[0], chosen.until
     while True:

@@ -11,7 +11,7 @@ import anyio
 import msgspec
 
 REMEMBERED: Final = 2_000  # events
-Kind = Literal["blueprint", "instance", "object", "site", "target", "readings", "reset", "end"]
+Kind = Literal["blueprint", "instance", "object", "site", "target", "readings", "command", "reset", "end"]
 
 
 class Event(msgspec.Struct, frozen=True):

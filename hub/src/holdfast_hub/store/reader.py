@@ -40,5 +40,7 @@ class Reader:
             except sqlite3.Error as error:
                 if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
                     text = f"would take longer than {within:g} s"
-                    raise InputError([Problem(text, hint="name a site, a device, a metric, or a shorter time")]) from None
+                    raise InputError(
+                        [Problem(text, hint="name a site, a device, a metric, or a shorter time")]
+                    ) from None
                 raise classified(error, self._path) from error

@@ -1,4 +1,4 @@
-"""Series as questions see them: what is selected, its newest and oldest reading, pages of it.
+"""Series as questions see them: what is selected, its newest reading, pages of it.
 
 With `store.readings` the only modules that know how rows of readings lie. Every function reads.
 """
@@ -75,20 +75,10 @@ def newest(
     connection: sqlite3.Connection, series: SeriesRow, since: int | None = None, until: int | None = None
 ) -> Row | None:
     """Return the reading with the latest time, None when there is none: late history is never the newest."""
-    return _end(connection, series, "DESC", since, until)
-
-
-def oldest(connection: sqlite3.Connection, series: SeriesRow) -> Row | None:
-    return _end(connection, series, "ASC", None, None)
-
-
-def _end(
-    connection: sqlite3.Connection, series: SeriesRow, order: str, since: int | None, until: int | None
-) -> Row | None:
     row = connection.execute(
         "SELECT time, value, stream, sequence FROM readings"
         " WHERE series = ?1 AND (?2 IS NULL OR time >= ?2) AND (?3 IS NULL OR time < ?3)"
-        f" ORDER BY time {order}, stream {order}, sequence {order} LIMIT 1",  # noqa: S608 (constants)
+        " ORDER BY time DESC, stream DESC, sequence DESC LIMIT 1",
         (series.id, since, until),
     ).fetchone()
     return _row(series, *row) if row else None
@@ -110,7 +100,12 @@ def page(
 
 
 def of_group(
-    connection: sqlite3.Connection, stream: int, site: str, node: str, sequences: tuple[int, int], times: tuple[int, int]
+    connection: sqlite3.Connection,
+    stream: int,
+    site: str,
+    node: str,
+    sequences: tuple[int, int],
+    times: tuple[int, int],
 ) -> Iterator[tuple[SeriesRow, Row]]:
     """Yield the stored readings of one group, named by its sequences and the earliest and latest of its times."""
     for number, device, metric, unit, quality, kind, time, value, sequence in connection.execute(

@@ -12,7 +12,15 @@ ALIASES: Final = frozenset({"start-alpha.io/v1alpha1", "compute.start-alpha.io/v
 KRO_KIND: Final = "ResourceGraphDefinition"  # a blueprint as kro writes it
 KRO_VERSION: Final = "kro.run/v1alpha1"
 KRO_GROUP: Final = "kro.run"
-OBJECTS: Final = ("Policy", "Overlay", "MaintenanceWindow", "DriftPolicy")  # ours, placed without a blueprint
+OBJECTS: Final = (  # ours, placed without a blueprint
+    "Policy",
+    "Overlay",
+    "MaintenanceWindow",
+    "DriftPolicy",
+    "OverrideDecision",
+    "Retention",
+    "Sink",
+)
 GROUPS: Final = ("holdfast.io", "start-alpha.io")  # an instance may put one of them before its schema's version
 
 _KIND: Final = re.compile(r"[A-Z][a-zA-Z0-9]{0,62}")

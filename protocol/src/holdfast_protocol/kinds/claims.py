@@ -142,6 +142,7 @@ _MACHINE: Final[dict[str, Callable[[dict[str, Any], str], tuple[str, ...]]]] = {
     "Sysctl": lambda spec, _: tuple(f"sysctl {sysctl.key_of(path)}" for path in sysctl.settings(spec)),
     "KernelModule": lambda spec, name: tuple(_module(kernel_module.wanted(spec, name))),
     "Hostname": lambda _, __: ("the machine's name",),
+    "AgentVersion": lambda _, __: ("the agent's version",),
     "Time": lambda spec, _: tuple(_time(clock.wanted(spec))),
     "Kubernetes": lambda spec, _: tuple(f"manifest {each.title}" for each in kubernetes.wanted(spec).manifests),
     "NetworkInterface": lambda spec, name: tuple(

@@ -12,7 +12,9 @@ import msgspec
 
 from holdfast_protocol.errors import HoldfastError, PermanentError, Problem, WireError
 from holdfast_protocol.kinds import (
+    agent_version,
     clock,
+    device_source,
     directory,
     disk_encryption,
     file,
@@ -137,6 +139,8 @@ KINDS: Final[dict[str, Kind]] = {
         ),
         Kind("Time", clock.Spec, _by_spec(clock.wanted), clock.native, named=True),
         Kind("Kubernetes", kubernetes.Spec, _by_spec(kubernetes.wanted)),
+        Kind("DeviceSource", device_source.Spec, _by_name(device_source.wanted), named=True),
+        Kind("AgentVersion", agent_version.Spec, _by_name(agent_version.wanted)),
         Kind("Hostname", hostname.Spec, _by_name(hostname.wanted), hostname.native),
         Kind("Package", package.Spec, _by_name(package.wanted)),
         Kind("User", user.Spec, _by_name(user.wanted)),

@@ -9,6 +9,7 @@ from holdfast_protocol.errors import WireError
 from holdfast_protocol.kinds import unit_names, unit_text
 from holdfast_protocol.kinds.unit_text import UnitText
 from holdfast_protocol.wire.digest import digest, digest_bytes
+from holdfast_protocol.wire.names import ResourceKey
 
 MAX_DROP_INS: Final = 20
 Running = bool | Literal["onDemand"]  # onDemand: what triggers it starts it, and nobody stops it
@@ -73,6 +74,7 @@ class Wanted(msgspec.Struct, frozen=True):
     enabled: bool
     running: Running
     take_over: bool
+    restart_on: tuple[ResourceKey, ...] = ()  # what it has read: a change of these is one of the unit
 
 
 def assembled(

@@ -5,6 +5,7 @@ A connection is one network connection: it is made, used and, once `LinkLost` wa
 read, because Mosquitto 2.0 ignores the client's Receive Maximum once a backlog drains.
 """
 
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -34,6 +35,8 @@ class Options(msgspec.Struct, frozen=True):
     queue: int = 1000  # deliveries held here before the socket is no longer read
     will: Will | None = None
     version: int = 5  # or 4: MQTT 3.1.1
+    tls: ssl.SSLContext | None = None  # None: in the clear
+    server_name: str = ""  # as the certificate has it; "": host
 
 
 class Connected(msgspec.Struct, frozen=True):
@@ -66,8 +69,9 @@ class Connection(Protocol):
 
     async def connect(self) -> Connected: ...
 
-    async def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
-        """Return once granted; raises LinkLost with reason `Refused` when the broker refuses one."""
+    async def subscribe(self, subscriptions: Sequence[Subscription], *, beside: bool = False) -> None:
+        """Return once granted; raises LinkLost with reason `Refused` when the broker refuses one. `beside`: another task
+        receives meanwhile, so nothing is read beyond the queue for the sake of the answer."""
         ...
 
     async def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> int:
@@ -83,7 +87,7 @@ class Connection(Protocol):
         """Tell the broker the delivery is committed here. Nothing is acknowledged without this. [inv: commit-before-ack]"""
         ...
 
-    async def round_trip(self) -> None:
+    async def round_trip(self, *, beside: bool = False) -> None:
         """Return when the broker has read everything sent before, acknowledgements included, and said so."""
         ...
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Final
 
@@ -13,6 +14,7 @@ from holdfast_protocol.runtime.mqtt import Options
 CONNECT_WITHIN: Final = 10.0  # seconds, shared by the addresses of a name
 CHUNK: Final = 64 * 1024  # bytes read at once
 UNSENT: Final = 256 * 1024  # bytes held here before the writer must wait
+_NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 async def open_socket(options: Options) -> socket.socket:
@@ -40,8 +42,38 @@ async def open_socket(options: Options) -> socket.socket:
             raw.close()
             raise
         else:
-            return raw
+            return raw if options.tls is None else await _secured(raw, options.tls, options)
     raise problem
+
+
+async def _secured(raw: socket.socket, tls: ssl.SSLContext, options: Options) -> socket.socket:
+    """Return the socket after a TLS handshake; raises OSError (ssl.SSLError is one)."""
+    loop = asyncio.get_running_loop()
+    secured = tls.wrap_socket(raw, server_hostname=options.server_name or options.host, do_handshake_on_connect=False)
+    try:
+        while True:
+            turn = loop.create_future()
+            try:
+                secured.do_handshake()
+            except ssl.SSLWantReadError:
+                loop.add_reader(secured, _wake, turn)
+            except ssl.SSLWantWriteError:
+                loop.add_writer(secured, _wake, turn)
+            else:
+                return secured
+            try:
+                await turn
+            finally:
+                loop.remove_reader(secured)
+                loop.remove_writer(secured)
+    except BaseException:
+        secured.close()
+        raise
+
+
+def _wake(turn: "asyncio.Future[None]") -> None:
+    if not turn.done():
+        turn.set_result(None)
 
 
 class PacketSocket:
@@ -81,16 +113,24 @@ class PacketSocket:
             self._loop.add_reader(self._raw, self._fill)
             if self.readable:
                 self._loop.call_soon(self._on_readable)
+            elif self._holds_more():
+                self._loop.call_soon(self._fill)
 
     def pause(self) -> None:
         if not (self.paused or self.closed):
             self.paused = True
             self._loop.remove_reader(self._raw)
 
+    def _holds_more(self) -> bool:
+        """Whether TLS has bytes that are read from the system already: no event will tell of them."""
+        return isinstance(self._raw, ssl.SSLSocket) and not self.closed and self._raw.pending() > 0
+
     def _fill(self) -> None:
+        if self.paused or self.closed:
+            return
         try:
             chunk = self._raw.recv(CHUNK)
-        except BlockingIOError:
+        except _NOT_NOW:
             return
         except OSError as error:
             self._ended = error
@@ -100,6 +140,8 @@ class PacketSocket:
             self._incoming = self._incoming[self._at :] + chunk
             self._at = 0
         self._on_readable()
+        if self._ended is None and self._holds_more():
+            self._loop.call_soon(self._fill)
 
     def recv(self, size: int) -> bytes:
         if size > self._limit:  # asked for the rest of a packet, before any of it is held
@@ -112,6 +154,18 @@ class PacketSocket:
             self._at += len(chunk)
             return chunk
         raise self._ended or BlockingIOError
+
+    def take(self, taker: Callable[[bytes, int], int]) -> None:
+        """Let `taker` (bytes read, where those not given out begin) take whole packets; it returns where it stopped.
+
+        None over the limit is ever whole here while the buffer is smaller than that, and `recv` refuses the rest."""
+        if not (self.paused or self.closed) and self._at < len(self._incoming):
+            self._at = taker(self._incoming, self._at)
+
+    def append(self, packet: bytes) -> None:
+        """Write a small whole packet, whatever waits already."""
+        if not self.closed:
+            self._outgoing += packet
 
     def send(self, data: bytes | bytearray) -> int:
         if self.closed:
@@ -128,7 +182,7 @@ class PacketSocket:
         if self._outgoing:
             try:
                 del self._outgoing[: self._raw.send(self._outgoing)]
-            except BlockingIOError:
+            except _NOT_NOW:
                 return
             except OSError as error:
                 self._outgoing.clear()

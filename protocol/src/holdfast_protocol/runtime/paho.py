@@ -1,12 +1,13 @@
 """The driver behind the port of `mqtt.py`: paho-mqtt on asyncio's own readiness, no threads. Only this module imports paho.
 
 paho keeps the protocol's state; reading, writing, waiting and bounds are ours. Lost connections say why in `reason`:
-Unreachable, Refused, TakenOver, Lost, Timeout (no answer in time), Malformed (not MQTT, or over our limits), Overrun (more
-deliveries than are held), Closed (by us).
+Unreachable, NotTrusted (TLS), Refused, TakenOver, Lost, Timeout (no answer in time), Malformed (not MQTT, or over our
+limits), Overrun (more deliveries than are held), Closed (by us).
 """
 
 import asyncio
 import contextlib
+import ssl
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 import anyio
 from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.exception import MQTTException
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -24,6 +25,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from holdfast_protocol.errors import LinkLost, MisuseError
 from holdfast_protocol.runtime.mqtt import Connected, Connection, Delivery, Options, Subscription
 from holdfast_protocol.runtime.packets import PacketSocket, open_socket
+from holdfast_protocol.runtime.paho_client import made_client, tls_text
+from holdfast_protocol.runtime.publishes import publishes
 from holdfast_protocol.runtime.window import Window
 
 NOWHERE: Final = "holdfast/nowhere"
@@ -41,30 +44,13 @@ def dial(options: Options) -> Connection:
     return _Connection(options)
 
 
-class _Client(paho.Client):
-    """paho on a socket that is connected already."""
-
-    packets: PacketSocket
-
-    def _create_socket(self) -> Any:  # paho's own would block the event loop
-        return self.packets
-
-    def forgive_ping(self) -> None:
-        """Do not miss an answer to a ping that we do not read ourselves."""
-        self._ping_t = 0.0
-
-    @property
-    def holds_exactly_once(self) -> bool:
-        """A QoS 2 message is held; we never subscribe so, and paho would hold any number of them."""
-        return bool(self._in_messages)
-
-
 class _Answer:
     """A SUBACK, UNSUBACK or PUBACK awaited. The caller may be gone; the broker's answer still frees the place in the window."""
 
-    __slots__ = ("codes", "deadline", "done")
+    __slots__ = ("beside", "codes", "deadline", "done")
 
-    def __init__(self, deadline: float) -> None:
+    def __init__(self, deadline: float, *, beside: bool) -> None:
+        self.beside = beside
         self.done = asyncio.Event()
         self.codes: tuple[int, ...] = ()
         self.deadline = deadline
@@ -74,14 +60,14 @@ class _Connection:
     """INVARIANTS:
     - after `_lost` is set nothing is read or written, everything that waits is awake, and everything asked raises;
       only what was delivered before is still handed out: a broker that died may have held it nowhere else;
-    - packets leave in the order of the calls, acknowledgements included;
+    - packets leave in the order of the calls, but that acknowledgements may go before publishes;
     - a publish holds its place in the window until its PUBACK, also when its caller has been cancelled.
     """
 
     def __init__(self, options: Options) -> None:
         self._options = options
         self._loop = asyncio.get_running_loop()
-        self._client = _client(options)
+        self._client = made_client(options)
         self._lost: tuple[str, str] | None = None  # message and reason
         self._farewell: tuple[str, str] | None = None  # the same, when we end it ourselves
         self._socket: PacketSocket | None = None
@@ -95,6 +81,7 @@ class _Connection:
         self._window = Window()
         self._written = asyncio.Event()
         self._writing = False
+        self._work_due = False
         self._timer: asyncio.TimerHandle | None = None
 
     async def connect(self) -> Connected:
@@ -109,6 +96,8 @@ class _Connection:
                 await self._settled.wait()
         except TimeoutError:
             self._fail(f"{where} does not answer", "Unreachable")
+        except ssl.SSLError as error:
+            self._fail(f"{where}: {tls_text(error)}", "NotTrusted")
         except (OSError, UnicodeError) as error:
             self._fail(f"{where}: {error}", "Unreachable")
         except BaseException:
@@ -141,7 +130,7 @@ class _Connection:
         packets.resume()
         self._timer = self._loop.call_later(1.0, self._tick)
 
-    async def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+    async def subscribe(self, subscriptions: Sequence[Subscription], *, beside: bool = False) -> None:
         self._check()
         if self._options.version == 5:
             wanted: list[Any] = [
@@ -154,7 +143,7 @@ class _Connection:
             self._fail("the connection is gone", "Lost")
             self._check()
             return
-        codes = await self._answer(mid)
+        codes = await self._answer(mid, beside=beside)
         for each, code in zip(subscriptions, codes, strict=False):
             if code != each.qos:  # less than asked would lose messages in silence
                 raise LinkLost(f"subscription to {each.filter} refused with code {code}", reason="Refused")
@@ -194,15 +183,17 @@ class _Connection:
             await self._arrived.wait()
         delivery = self._deliveries.popleft()
         self._held -= len(delivery.payload)
-        self._regulate()
+        if self._socket is not None and self._socket.paused:
+            self._regulate()
         return delivery
 
     def acknowledge(self, delivery: Delivery) -> None:
         self._check()
-        if delivery.qos:
-            self._client.ack(delivery.mid, delivery.qos)  # [inv: commit-before-ack]
+        if delivery.qos and self._socket is not None:  # [inv: commit-before-ack]
+            self._socket.append(b"\x40\x02" + delivery.mid.to_bytes(2, "big"))
+            self._on_work()
 
-    async def round_trip(self) -> None:
+    async def round_trip(self, *, beside: bool = False) -> None:
         # To leave what was never subscribed is the one request of both versions that changes nothing.
         self._check()
         _, mid = self._client.unsubscribe(NOWHERE)
@@ -210,7 +201,7 @@ class _Connection:
             self._fail("the connection is gone", "Lost")
             self._check()
             return
-        await self._answer(mid)
+        await self._answer(mid, beside=beside)
 
     async def close(self) -> None:
         with anyio.CancelScope(shield=True):
@@ -226,8 +217,8 @@ class _Connection:
         if self._lost is not None:
             raise LinkLost(self._lost[0], reason=self._lost[1])
 
-    async def _answer(self, mid: int) -> tuple[int, ...]:
-        answer = self._answers[mid] = _Answer(self._loop.time() + ANSWER_WITHIN)
+    async def _answer(self, mid: int, *, beside: bool = False) -> tuple[int, ...]:
+        answer = self._answers[mid] = _Answer(self._loop.time() + ANSWER_WITHIN, beside=beside)
         self._regulate()
         await answer.done.wait()
         if not answer.codes:
@@ -246,12 +237,30 @@ class _Connection:
     def _readable(self) -> None:
         packets = self._socket
         while packets is not None and packets.readable and self._lost is None:
-            self._guard(self._client.loop_read)
+            if self._granted is not None and self._client.is_between_packets:
+                packets.take(self._take)
+            if packets.readable:
+                self._guard(self._client.loop_read)
             if self._client.holds_exactly_once:
                 self._fail("the broker sent QoS 2, which was not asked for", "Malformed")
 
+    def _take(self, buffer: bytes, at: int) -> int:
+        """Take plain deliveries ourselves, as far as the queue goes: the library needs five times as long for each."""
+        most = OVERFULL if self._is_awaited else 1
+        room = most * self._options.queue - len(self._deliveries)
+        if self._overrun or room <= 0 or self._held >= most * self._options.max_packet:
+            return at
+        found, end = publishes(buffer, at, room, self._options.max_packet, with_properties=self._options.version == 5)
+        if found:
+            self._deliveries.extend(found)
+            self._held += sum(len(each.payload) for each in found)
+            self._arrived.set()
+            self._regulate()
+        return end
+
     def _work(self) -> None:
         """Write what paho holds, in as few system calls as there can be."""
+        self._work_due = False
         if self._socket is not None and self._lost is None:
             self._writing = True
             self._guard(self._client.loop_write)
@@ -285,6 +294,11 @@ class _Connection:
     def _fullness(self) -> float:
         return max(len(self._deliveries) / self._options.queue, self._held / self._options.max_packet)
 
+    @property
+    def _is_awaited(self) -> bool:
+        """Somebody waits for an answer who receives nothing meanwhile."""
+        return any(not each.beside for each in self._answers.values())
+
     def _regulate(self) -> None:
         """Stop reading when the queue is full, go on when it is half empty.
 
@@ -294,7 +308,7 @@ class _Connection:
         """
         if self._socket is None or self._lost is not None:
             return
-        if self._answers or (not self._overrun and self._fullness <= 0.5):
+        if self._is_awaited or (not self._overrun and self._fullness <= 0.5):
             self._socket.resume()
         elif self._overrun or self._fullness >= 1:
             self._socket.pause()
@@ -325,7 +339,9 @@ class _Connection:
     # called by paho; nothing here raises
 
     def _on_work(self, *_: object) -> None:
-        self._loop.call_soon(self._work)
+        if not self._work_due:
+            self._work_due = True
+            self._loop.call_soon(self._work)
 
     def _on_connect(self, _c: object, _u: object, flags: Any, code: ReasonCode, properties: Properties | None) -> None:
         if code.is_failure:
@@ -376,21 +392,3 @@ class _Connection:
         answer.done.set()
         self._regulate()
         return True
-
-
-def _client(options: Options) -> _Client:
-    version = MQTTProtocolVersion.MQTTv5 if options.version == 5 else MQTTProtocolVersion.MQTTv311
-    client = _Client(
-        CallbackAPIVersion.VERSION2,
-        client_id=options.client_id,
-        clean_session=None if options.version == 5 else options.clean_start or not options.session_expiry,
-        protocol=version,
-        reconnect_on_failure=False,
-        manual_ack=True,
-    )
-    client.max_inflight_messages = 0  # the window is ours
-    if options.username:
-        client.username_pw_set(options.username, options.password or None)
-    if options.will is not None:
-        client.will_set(options.will.topic, options.will.payload, 1, options.will.retain)
-    return client

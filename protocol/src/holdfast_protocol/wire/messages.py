@@ -121,6 +121,19 @@ class Hold(msgspec.Struct, frozen=True, omit_defaults=True):
     resources: tuple[str, ...] = ()
 
 
+class Override(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A change that a person at the site laid over the target: a patch as kubectl merges it. Times in milliseconds."""
+
+    id: str
+    resource: str  # its key
+    patch: dict[str, Any]
+    reason: str
+    by: str
+    at: int
+    until: int = 0  # 0: until somebody ends it
+    problem: str = ""  # why it is not in effect now
+
+
 class Cause(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why a target goes no further: in which phase (prepare, apply, readiness, verify …) and because of what."""
 
@@ -175,6 +188,7 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     progress: Progress | None = None  # None without a target, and from versions before there was this
     instances: tuple[InstanceStatus, ...] = ()  # those that are evaluated at the site
     gates: tuple[GateStatus, ...] = ()  # a gate not named here is always open
+    overrides: tuple[Override, ...] = ()
     kind: str = "status"
     v: int = 1
 

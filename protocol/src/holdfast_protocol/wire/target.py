@@ -20,6 +20,8 @@ from holdfast_protocol.wire.names import (
     SiteName,
     resource_key,
 )
+from holdfast_protocol.wire.overrides import FEATURE as OVERRIDES
+from holdfast_protocol.wire.overrides import MAX_DECISIONS, Decision
 from holdfast_protocol.wire.program import FEATURE as PROGRAMS
 from holdfast_protocol.wire.program import Program, check_programs
 from holdfast_protocol.wire.windows import FEATURE as WINDOWS
@@ -30,7 +32,7 @@ BEACON: Final = envelope.payload_type("beacon")
 HOLDS: Final = "holds/v1"  # `holds` are kept until they end
 POLICIES: Final = "policies/v1"  # `policies` are checked again before anything is applied
 FEATURES: Final[frozenset[str]] = frozenset(
-    {"resources/v1", PROGRAMS, POLICIES, WINDOWS, HOLDS, DRIFT}
+    {"resources/v1", PROGRAMS, POLICIES, WINDOWS, HOLDS, DRIFT, OVERRIDES}
 )  # what this version can be required to understand
 MAX_RESOURCES: Final = 5_000
 MAX_HOLDS: Final = 100
@@ -87,6 +89,7 @@ class Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     programs: tuple[Program, ...] = ()  # what is evaluated at the site
     holds: tuple[HubHold, ...] = ()
     drift: tuple[Rule, ...] = ()  # whether what somebody changed is corrected
+    overrides: tuple[Decision, ...] = ()
     time_zone: str = ""  # IANA, of windows that name none; "": the node's own
 
 
@@ -130,7 +133,9 @@ def resource(body: dict[str, Any], **origin: Any) -> Resource:
 
 def work_digest(content: Content) -> Digest:
     """Return the digest of what there is to do: when it may be done, windows and holds, is left out."""
-    return digests.digest(msgspec.structs.replace(content, windows=(), holds=(), time_zone="", requires=()))
+    return digests.digest(
+        msgspec.structs.replace(content, windows=(), holds=(), overrides=(), time_zone="", requires=())
+    )
 
 
 def seal(target: Target, signers: list[envelope.Signer]) -> bytes:
@@ -203,8 +208,9 @@ def _check_content(target: Target) -> None:
 
 
 def _check_times(content: Content) -> None:
-    if len(content.windows) > MAX_WINDOWS or len(content.holds) > MAX_HOLDS:
-        raise WireError(f"more than {MAX_WINDOWS} windows or {MAX_HOLDS} holds", reason="TooLarge")
+    if len(content.windows) > MAX_WINDOWS or len(content.holds) > MAX_HOLDS or len(content.overrides) > MAX_DECISIONS:
+        text = f"more than {MAX_WINDOWS} windows, {MAX_HOLDS} holds or {MAX_DECISIONS} decided overrides"
+        raise WireError(text, reason="TooLarge")
     if content.time_zone and not is_zone_name(content.time_zone):
         raise WireError(f"{content.time_zone[:60]!r} names no time zone", reason="BadWindow")
     for entry in content.windows:

@@ -157,6 +157,12 @@ def filter_for(channel: str, p: Partition | None = None) -> str:
     return "/".join([ROOT, *levels])
 
 
+def filter_of(channel: str, site: SiteName, node: NodeName) -> str:
+    """Return the subscription filter of one node's channel, whatever the id in it."""
+    values = {"{p}": partition(site_name(site)), "{site}": site_name(site), "{node}": node_name(node), "{id}": "+"}
+    return "/".join([ROOT, *(values.get(level, level) for level in _PATTERNS[channel])])
+
+
 def client_id(site: SiteName, node: NodeName) -> str:
     """Return a node's client identifier: what its certificate will name."""
     return f"{site}.{node}"

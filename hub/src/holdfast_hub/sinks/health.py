@@ -1,0 +1,16 @@
+"""How a sink does, for whoever asks; what must survive is in readings.db."""
+
+from typing import Literal
+
+import msgspec
+
+State = Literal["Waiting", "Sending", "Failing"]
+
+
+class Health(msgspec.Struct):
+    """Since the hub started. `failures` are in a row."""
+
+    state: State = "Waiting"
+    failures: int = 0
+    reason: str = ""
+    message: str = ""

@@ -1,0 +1,96 @@
+"""Readings as rows of PostgreSQL, each once by its identity, however often it is sent."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import anyio
+
+from holdfast_hub.blueprint.sink import PostgreSQL
+from holdfast_hub.sinks.outlet import secret
+from holdfast_hub.store.sinks import Entry
+from holdfast_protocol.errors import PermanentError, TransientError
+
+_CREATE: Final = """
+CREATE TABLE IF NOT EXISTS {table} (
+  site text NOT NULL, node text NOT NULL, stream text NOT NULL, incarnation text NOT NULL, sequence bigint NOT NULL,
+  device text NOT NULL, metric text NOT NULL, time timestamptz, milliseconds bigint NOT NULL, kind text NOT NULL,
+  number double precision, integer bigint, text text, unit text NOT NULL, quality text NOT NULL,
+  PRIMARY KEY (site, node, stream, incarnation, sequence)
+)"""
+_INSERT: Final = """
+INSERT INTO {table} VALUES (%s, %s, %s, %s, %s, %s, %s, to_timestamp(%s::double precision), %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT DO NOTHING"""
+_YEARS: Final = (-62_135_596_800_000, 253_402_300_800_000)  # milliseconds that PostgreSQL and calendars have dates for
+
+
+class PostgreSQLOutlet:
+    """INVARIANTS: one connection; a batch is one transaction."""
+
+    def __init__(self, wanted: PostgreSQL) -> None:
+        """Raises PermanentError `NoDriver` without the extra it needs."""
+        try:
+            import psycopg
+            import psycopg.sql
+        except ImportError as error:
+            text, hint = "psycopg is not installed", "pip install 'holdfast-hub[postgresql]', and start the hub again"
+            raise PermanentError(text, reason="NoDriver", hint=hint) from error
+        self._psycopg = psycopg
+        self._wanted = wanted
+        self._connection: Any = None  # psycopg.AsyncConnection once there is one
+        self._table = psycopg.sql.Identifier(*wanted.table.split("."))
+
+    async def send(self, entries: Sequence[Entry]) -> int:
+        try:
+            with anyio.fail_after(self._wanted.timeout_seconds):
+                connection = await self._connected()
+                async with connection.transaction(), connection.cursor() as cursor:
+                    await cursor.executemany(self._statement(_INSERT), [_row(each) for each in entries])
+        except (self._psycopg.Error, OSError, TimeoutError) as error:
+            await self.close()
+            text = " ".join(str(error).split()) or type(error).__name__
+            raise TransientError(text[:500], reason="Unreachable") from error
+        return 0
+
+    def _statement(self, text: str) -> Any:
+        return self._psycopg.sql.SQL(text).format(table=self._table)
+
+    async def _connected(self) -> Any:
+        if self._connection is None:
+            words: dict[str, Any] = {"password": await secret(self._wanted.password_file)} if self._wanted.password_file else {}
+            self._connection = await self._psycopg.AsyncConnection.connect(
+                self._wanted.connection, autocommit=True, **words
+            )
+            await self._connection.execute("SET synchronous_commit = on")
+            await self._connection.execute(self._statement(_CREATE))
+        return self._connection
+
+    async def close(self) -> None:
+        held, self._connection = self._connection, None
+        if held is not None:
+            await held.close()
+
+
+def _row(entry: Entry) -> tuple[Any, ...]:
+    one, row = entry.series, entry.row
+    value = row.value
+    dated = _YEARS[0] <= row.time < _YEARS[1]
+    texts = (one.site, one.node, entry.stream, entry.incarnation)
+    return (
+        *texts,
+        row.sequence,
+        _text(one.device),
+        _text(one.metric),
+        row.time / 1000 if dated else None,
+        row.time,
+        one.kind,
+        None if isinstance(value, str) else float(value),
+        value if one.kind == "int" else None,
+        _text(value) if isinstance(value, str) else None,
+        _text(one.unit),
+        _text(one.quality),
+    )
+
+
+def _text(text: str) -> str:
+    """PostgreSQL's text has no NUL."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")

@@ -1,0 +1,119 @@
+"""How far each sink is: stored groups of readings in the order in which they came, and a place among them for each."""
+
+import sqlite3
+from typing import Final
+
+import msgspec
+
+from holdfast_hub.store import series
+from holdfast_hub.store.series import Row, SeriesRow
+
+MAX_WAITING: Final = 1_000_000  # groups kept for the slowest; beyond that the oldest are skipped and counted
+GROUPS: Final = 200  # looked at for one batch
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """`lag` is in readings (of all sites), `groups` in stored groups; times in milliseconds since 1970, 0: never."""
+
+    name: str
+    position: int
+    sent: int
+    skipped: int
+    refused: int
+    sent_at: int
+    since: int
+    groups: int
+    lag: int
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A stored reading under its identity: (site, node, stream, incarnation, sequence) is never used twice."""
+
+    stream: str
+    incarnation: str
+    series: SeriesRow
+    row: Row
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """Readings to hand over, and the place that is reached with them."""
+
+    entries: list[Entry]
+    position: int
+
+
+def begin(connection: sqlite3.Connection, name: str, now: int) -> None:
+    """Give a new sink its place: after all there is. One that has a place keeps it."""
+    connection.execute(
+        "INSERT INTO sinks (name, position, since)"
+        " VALUES (?, coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'arrivals'), 0), ?) ON CONFLICT DO NOTHING",
+        (name, now),
+    )
+
+
+def end(connection: sqlite3.Connection, name: str) -> None:
+    connection.execute("DELETE FROM sinks WHERE name = ?", (name,))
+    _trim(connection)
+
+
+def names(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sinks")}
+
+
+def progress(connection: sqlite3.Connection) -> list[Progress]:
+    rows = connection.execute(
+        "SELECT name, position, sent, skipped, refused, sent_at, since,"
+        " (SELECT count(*) FROM arrivals WHERE arrivals.position > sinks.position),"
+        " (SELECT coalesce(sum(last - first + 1), 0) FROM arrivals WHERE arrivals.position > sinks.position)"
+        " FROM sinks ORDER BY name"
+    )
+    return [Progress(*row) for row in rows]
+
+
+def take(connection: sqlite3.Connection, name: str, sites: frozenset[str] | None, batch: int) -> Taken | None:
+    """Return the next readings of some sites (None: of all), groups whole; None when nothing has come.
+
+    What was taken back since (a fork), or retired, is not there any more: then there may be no entries.
+    """
+    entries: list[Entry] = []
+    reached = None
+    for position, site, node, stream, incarnation, number, first, last, since, until in connection.execute(
+        "SELECT position, site, node, class, incarnation, streams.id, first, last, arrivals.since, until"
+        " FROM arrivals JOIN streams ON streams.id = arrivals.stream"
+        " WHERE position > (SELECT position FROM sinks WHERE name = ?) ORDER BY position LIMIT ?",
+        (name, GROUPS),
+    ).fetchall():
+        if sites is None or site in sites:
+            if entries and len(entries) + last - first + 1 > batch:
+                break
+            found = series.of_group(connection, number, site, node, (first, last), (since, until))
+            entries += [Entry(stream, incarnation, each, row) for each, row in found]
+        reached = position
+    return None if reached is None else Taken(entries, reached)
+
+
+def advance(connection: sqlite3.Connection, name: str, position: int, sent: int, refused: int, now: int) -> None:
+    """Note that everything up to a position was dealt with, and let go what no sink needs."""
+    connection.execute(
+        "UPDATE sinks SET position = ?, sent = sent + ?, refused = refused + ?,"
+        " sent_at = CASE WHEN ? > 0 THEN ? ELSE sent_at END WHERE name = ? AND position < ?",
+        (position, sent, refused, sent, now, name, position),
+    )
+    _trim(connection)
+
+
+def skip_oldest(connection: sqlite3.Connection, *, kept: int = MAX_WAITING) -> None:
+    """Move sinks that are too far behind, and count what they miss. [inv: every-loss-is-counted]"""
+    (newest,) = connection.execute("SELECT coalesce(max(position), 0) FROM arrivals").fetchone()
+    connection.execute(
+        "UPDATE sinks SET skipped = skipped + (SELECT count(*) FROM arrivals"
+        " WHERE arrivals.position > sinks.position AND arrivals.position <= ?1), position = ?1 WHERE position < ?1",
+        (newest - kept,),
+    )
+    _trim(connection)
+
+
+def _trim(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        "DELETE FROM arrivals WHERE position <= coalesce((SELECT min(position) FROM sinks), 9223372036854775807)"
+    )

@@ -1,0 +1,57 @@
+"""paho-mqtt as the driver uses it: on a socket that is connected already, with nothing of its own to wait or to retry."""
+
+import ssl
+from typing import Any
+
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from holdfast_protocol.runtime.mqtt import Options
+from holdfast_protocol.runtime.packets import PacketSocket
+
+
+class Client(paho.Client):
+    """paho on a socket that is connected already."""
+
+    packets: PacketSocket
+
+    def _create_socket(self) -> Any:  # paho's own would block the event loop
+        return self.packets
+
+    def forgive_ping(self) -> None:
+        """Do not miss an answer to a ping that we do not read ourselves."""
+        self._ping_t = 0.0
+
+    @property
+    def is_between_packets(self) -> bool:
+        """The next byte read begins a packet."""
+        return self._in_packet["command"] == 0
+
+    @property
+    def holds_exactly_once(self) -> bool:
+        """A QoS 2 message is held; we never subscribe so, and paho would hold any number of them."""
+        return bool(self._in_messages)
+
+
+def tls_text(error: ssl.SSLError) -> str:
+    """Return what OpenSSL found, for people."""
+    return str(getattr(error, "verify_message", "") or error.reason or error)
+
+
+def made_client(options: Options) -> Client:
+    """Return a client of the library as the driver needs it."""
+    version = MQTTProtocolVersion.MQTTv5 if options.version == 5 else MQTTProtocolVersion.MQTTv311
+    client = Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=options.client_id,
+        clean_session=None if options.version == 5 else options.clean_start or not options.session_expiry,
+        protocol=version,
+        reconnect_on_failure=False,
+        manual_ack=True,
+    )
+    client.max_inflight_messages = 0  # the window is ours
+    if options.username:
+        client.username_pw_set(options.username, options.password or None)
+    if options.will is not None:
+        client.will_set(options.will.topic, options.will.payload, 1, options.will.retain)
+    return client
