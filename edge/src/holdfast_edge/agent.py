@@ -1,47 +1,60 @@
 """The agent: puts the parts together and runs them; it decides nothing."""
 
-import contextlib
-import fcntl
 import logging
-import os
 import secrets
 import signal
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
+from datetime import UTC
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import anyio
+import msgspec
 
 import holdfast_protocol
-from holdfast_edge import notify
+from holdfast_edge import allocator, notify
 from holdfast_edge import settings as settings_
-from holdfast_edge.control import Control
+from holdfast_edge.control import Control, Request
 from holdfast_edge.core.report import Origin
+from holdfast_edge.core.sources import SourceState
 from holdfast_edge.core.transaction import Limits
+from holdfast_edge.equipment import equipped
+from holdfast_edge.guard import guard_for
 from holdfast_edge.ingest.devices import run_devices
+from holdfast_edge.ingest.orders import run_orders
+from holdfast_edge.ingest.supervisor import run_sources
 from holdfast_edge.insight import Insight
 from holdfast_edge.link.beacons import Beacons
 from holdfast_edge.link.identity import Identity
 from holdfast_edge.link.inbox import Inbox
+from holdfast_edge.link.meter import Meter
 from holdfast_edge.link.session import Session
+from holdfast_edge.link.upkeep import Upkeep
+from holdfast_edge.lock import locked
+from holdfast_edge.page.address import place
+from holdfast_edge.page.server import run_page
 from holdfast_edge.providers import registry
 from holdfast_edge.reconcile.assembly import Pace, assemble
+from holdfast_edge.reconcile.dead_man import Safety
 from holdfast_edge.reconcile.ladder import run_ladder
 from holdfast_edge.reconcile.loop import run_reconcile
 from holdfast_edge.reconcile.site import Site
 from holdfast_edge.reconcile.wakes import Wakes
 from holdfast_edge.reconcile.watches import run_watch
+from holdfast_edge.sensors import surroundings
 from holdfast_edge.sensors.facts import facts
 from holdfast_edge.settings import Settings
+from holdfast_edge.store.contact import Contact
 from holdfast_edge.store.floor import FloorClock
+from holdfast_edge.store.orders import Orders
 from holdfast_edge.store.outbox import Outbox
+from holdfast_edge.store.sources import Sources
 from holdfast_edge.store.targets import Trust
-from holdfast_protocol.errors import ConflictError
-from holdfast_protocol.kinds.firewall import Way
+from holdfast_edge.upgrade import pending_upgrade, run_confirmation
 from holdfast_protocol.runtime import clock as clocks
-from holdfast_protocol.runtime import link, paho, tasks
+from holdfast_protocol.runtime import link, paho, tasks, zones
 from holdfast_protocol.runtime.mqtt import Options
 from holdfast_protocol.wire.batch import Stamp
 from holdfast_protocol.wire.names import NodeName
@@ -57,8 +70,9 @@ async def run_agent(settings: Settings, config: Path) -> None:
 
     Raises LoopDied, in a group, when a part fails: the supervisor starts us again and the state is on disk.
     """
+    allocator.keep_little()
     folder = Path(settings.state_dir)
-    with _alone(folder):
+    with locked(folder):
         async with anyio.create_task_group() as group:
             group.start_soon(_run_until_told, group.cancel_scope)
             await _run(settings, folder, config)
@@ -72,46 +86,17 @@ async def _run_until_told(scope: anyio.CancelScope) -> None:
             scope.cancel()
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the state folder. [inv: one-writer-per-database]"""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConflictError(f"another agent uses {folder}", reason="AlreadyRunning") from None
-        yield
-
-
 async def _run(settings: Settings, folder: Path, config: Path) -> None:
     clock, boot_id = FloorClock(clocks.SystemClock(), folder), clocks.boot_id()
     trust, signer = settings.trusted(), settings_.signer(settings)
     identity = Identity(trust.fleet, trust.site, NodeName(settings.node), signer)
-    chosen = registry.equip(
-        file_roots=settings.providers.file_roots,
-        engine=settings.providers.engine,
-        host_paths=settings.providers.host_paths,
-        privileged=settings.providers.privileged,
-        systemd=settings.providers.systemd,
-        kernel=settings.providers.kernel,
-        network=settings.providers.network,
-        machine=settings.providers.machine,
-        hub=Way(settings.hub.host, settings.hub.port),
-        site=identity.site,
-        state=folder,
-        denied=(config, Path(settings.key_file)),
-        environ=os.environ,
-        packages=settings.providers.packages,
-        accounts=settings.providers.accounts,
-        security=settings.providers.security,
-        kubernetes=settings.providers.kubernetes,
-        mirrors=settings.providers.registry_mirrors,
-        pulls=settings.budgets.pulls_at_once,
-    )
+    sources = Sources(folder / "sources")
+    chosen = equipped(settings, config, sources)
     origin = Origin(identity.fleet, identity.site, identity.node, boot_id)
+    contact = Contact()
+    safety = _safety(settings, folder, config, contact)
     site = assemble(
-        folder, origin, trust, chosen, clock, _pace(settings), _random.random, settings.not_now, clock.quality
+        folder, origin, trust, chosen, clock, _pace(settings), _random.random, settings.not_now, clock.quality, safety
     )
     outbox = Outbox.open(
         folder,
@@ -121,18 +106,20 @@ async def _run(settings: Settings, folder: Path, config: Path) -> None:
         batches_at_once=settings.budgets.batches_at_once,
         newest_kept=settings.budgets.newest_kept,
     )
+    orders = Orders(folder, int(clock.wall() * 1000))
     try:
         if site.damage or site.interrupted:
             log.warning("started after %s; interrupted: %s", site.damage or "a stop", [e.key for e in site.interrupted])
         if site.targets.current is not None:
             clock.saw(site.targets.current.issued_at)
-        loops = _loops(settings, folder, site, clock, identity, trust, chosen, outbox)
+        loops = _loops(settings, folder, site, clock, identity, trust, chosen, outbox, contact, orders, sources)
         await tasks.run_all(loops, ready=lambda: notify.notify("READY=1"))
     finally:
         with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_WITHIN):
             for provider in chosen.providers:
                 await provider.close()
         clock.keep()
+        orders.close()
         outbox.close()
         site.database.close()
 
@@ -146,16 +133,24 @@ def _loops(
     trust: Trust,
     chosen: registry.Registry,
     outbox: Outbox,
+    contact: Contact,
+    orders: Orders,
+    sources: Sources,
 ) -> dict[str, Callable[[], Awaitable[None]]]:
     news, beacons = Wakes(clock), Beacons(clock)
     states: deque[link.LinkState] = deque(maxlen=1)
+    zone = zones.zone(settings.metered.time_zone) or UTC
+    meter = Meter(settings.metered, outbox, clock, site.origin.boot_id, zone)
+    upkeep = Upkeep(outbox, folder, clock, meter)
 
     def extras() -> dict[str, Any]:
         return {
             "outbox": outbox.depth(),
+            "standing": upkeep.standing(),
             "link": states[-1] if states else None,
             "profile": settings.profile,
             "budgets": settings.budgets,
+            "sources": sources.shown(clock.boottime()),
         }
 
     def wake() -> None:
@@ -185,7 +180,12 @@ def _loops(
         facts=partial(facts, settings.providers.engine, profile=settings.profile),
         wake=site.wakes.wake,
         jitter=_random.random,
+        contact=contact,
+        meter=meter,
+        orders=orders,
     )
+    if orders.damage:
+        note("orders", orders.damage)
     control = Control(site, extras, wake, Insight(site, chosen, outbox.newest))
     loops: dict[str, Callable[[], Awaitable[None]]] = {
         "reconcile": lambda: run_reconcile(site),
@@ -193,14 +193,41 @@ def _loops(
         "control": lambda: control.run(folder),
         "watchdog": lambda: notify.run_watchdog(clock, site.is_looking),
         "link": lambda: link.run_link(paho.dial, session.options, session.run, clock, on_state=take),
+        "outbox": upkeep.run,
         "beacons": lambda: beacons.run(partial(note, "freshness")),
         "floor": clock.run_keeping,
+        "orders": lambda: run_orders(paho.dial, settings.devices, orders, clock),
     }
+    if settings.page.listen:
+        loops["page"] = lambda: run_page(
+            place(settings.page.listen),
+            lambda words: control.answer(msgspec.convert(words, Request), "page"),
+            logs=settings.page.logs,
+            note=partial(note, "page"),
+        )
+    if pending_upgrade(folder):
+        loops["upgrade"] = partial(run_confirmation, folder, site, contact, clock, settings.hub)
     for provider in chosen.providers:
         loops[f"watch {provider.kinds[0]}"] = partial(run_watch, site, provider)
     if settings.devices is not None:
         loops["devices"] = partial(
-            run_devices, paho.dial, settings.devices, outbox, clock, note=partial(note, "devices")
+            run_devices,
+            paho.dial,
+            settings.devices,
+            outbox,
+            clock,
+            note=partial(note, "devices"),
+            state=sources.states.setdefault("devices", SourceState()),
+        )
+    if settings.providers.sources:
+        loops["sources"] = partial(
+            run_sources,
+            sources,
+            paho.dial,
+            outbox,
+            clock,
+            site=identity.site,
+            believed=lambda: clock.quality() == "synced",
         )
     return loops
 
@@ -215,6 +242,11 @@ def _pace(settings: Settings) -> Pace:
     limits = Limits(way.prepare_deadline_s, way.progress_deadline_s, timing.soak_s, way.rollback)
     at_once = settings.budgets.changes_at_once
     return Pace(timing.look_every_s, timing.observe_within_s, timing.change_within_s, limits, at_once)
+
+
+def _safety(settings: Settings, folder: Path, config: Path, contact: Contact) -> Safety:
+    connects = partial(surroundings.connects, settings.hub.host, settings.hub.port)
+    return Safety(settings.dead_man, contact, guard_for(config, folder), connects, surroundings.look_around)
 
 
 def _stamp(clock: FloorClock, boot_id: str) -> Stamp:

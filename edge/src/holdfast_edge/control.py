@@ -22,6 +22,7 @@ from holdfast_edge.insight import Insight
 from holdfast_edge.reconcile.site import Site, View
 from holdfast_edge.reconcile.transaction import described
 from holdfast_protocol.errors import HoldfastError, MisuseError
+from holdfast_protocol.wire.messages import Override
 from holdfast_protocol.wire.names import ResourceKey
 
 NAME: Final = "control.sock"
@@ -31,13 +32,15 @@ MAX_NAMED: Final = 1000  # resources in one hold
 
 
 class Request(msgspec.Struct, forbid_unknown_fields=True):
-    do: str  # overview, status, plan, readings, journal, logs, retry, hold, holds, release
+    do: str  # overview, status, plan, readings, journal, logs, retry, hold, holds, release, overrides,
+    # override, drop-override
     reason: str = ""
     seconds: float = 0.0
     resources: tuple[str, ...] = ()
     id: str = ""
     device: str = ""
     metric: str = ""
+    patch: dict[str, Any] = {}
     limit: int = 0  # rows or lines; 0: as many as is usual
 
 
@@ -95,6 +98,11 @@ class Control:
             case "logs":
                 key = ResourceKey(request.id)
                 return {"resource": key, "logs": await self._insight.logs(key, request.limit)}
+            case "outbox":
+                extras = msgspec.to_builtins(self._extras())
+                return {"running": True, **extras["standing"], "link": extras["link"]}
+            case "ingest":
+                return {"running": True, "sources": msgspec.to_builtins(self._extras()["sources"])}
             case "plan":
                 return {"plan": planned(await site.fresh_view(), site)}
             case "retry":
@@ -119,12 +127,32 @@ class Control:
                 )
             case "release":
                 hold = await site.holds.release(request.id, by=by, now=site.moment())
+            case "overrides":
+                return {"overrides": msgspec.to_builtins(site.overrides.active)}
+            case "override" | "drop-override":
+                made = await self._override(request, by)
+                self._wake()
+                await site.fresh_view()
+                return {"override": msgspec.to_builtins(made)}
             case _:
                 raise MisuseError(f"no such request: {request.do[:40]!r}", reason="BadRequest")
         self._wake()
         await site.fresh_view()
         return {"hold": msgspec.to_builtins(hold)}
 
+    async def _override(self, request: Request, by: str) -> Override:
+        site, now = self._site, self._site.moment()
+        if request.do == "drop-override":
+            return await site.overrides.drop(request.id, by=by, now=now)
+        return await site.overrides.make(
+            site.wanted_alone(),
+            resource=request.id,
+            patch=request.patch,
+            reason=request.reason,
+            seconds=request.seconds,
+            by=by,
+            now=now,
+        )
 
     async def _status(self) -> dict[str, Any]:
         site = self._site

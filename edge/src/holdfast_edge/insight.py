@@ -4,7 +4,7 @@ from typing import Final
 
 from holdfast_edge.providers.port import Logbook
 from holdfast_edge.providers.registry import Registry
-from holdfast_edge.reconcile.executor import asked
+from holdfast_edge.reconcile.asking import asked
 from holdfast_edge.reconcile.site import Site
 from holdfast_edge.store.journal import Line
 from holdfast_edge.store.newest import Newest

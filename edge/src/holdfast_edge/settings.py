@@ -9,15 +9,19 @@ from typing import Final, Literal
 
 import msgspec
 
-from holdfast_edge.core import profiles
+from holdfast_edge.core import metering, profiles
 from holdfast_edge.core.deferral import NotNow
-from holdfast_edge.core.mapping import prefixes
+from holdfast_edge.core.metering import Metered
 from holdfast_edge.core.profiles import Budgets
+from holdfast_edge.core.trial import Limits as DeadMan
+from holdfast_edge.page import address
 from holdfast_edge.providers.kubernetes.access import Access, problem
 from holdfast_edge.sensors.facts import memory_mb
 from holdfast_edge.store.outbox_state import Quotas
 from holdfast_edge.store.targets import Trust
 from holdfast_protocol.errors import InputError, Problem, WireError
+from holdfast_protocol.mapping.convention import prefixes
+from holdfast_protocol.runtime import zones
 from holdfast_protocol.wire.envelope import Signer, key_id
 from holdfast_protocol.wire.names import fleet_name, node_name, site_name
 
@@ -69,6 +73,7 @@ class Providers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accounts: bool = False  # whether users, groups and their SSH keys may be changed
     security: bool = False  # whether sshd and mandatory access control may be changed, not only looked at
     kubernetes: Access | None = None  # the site's own API server; None: there is none
+    sources: bool = False  # whether more sources of device data may be added (DeviceSource)
 
 
 class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,9 +86,10 @@ class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LocalPage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The page for whoever stands at the site. `listen`: 127.0.0.1:8470, [::1]:8470 or unix:/run/holdfast/page.sock; "": off."""
+    """The page for whoever stands at the site."""
 
-    listen: str = ""
+    listen: str = ""  # 127.0.0.1:8470, [::1]:8470 or unix:/run/holdfast/page.sock; "": there is none
+    logs: bool = False  # whether it shows what workloads wrote: all who may read it read that
 
 
 class Transaction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,9 +114,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timing: Timing = Timing()
     transaction: Transaction = Transaction()
     quotas: Quotas = Quotas()
+    metered: Metered = Metered()
     budgets: Budgets = profiles.TABLE["standard"].budgets
     page: LocalPage = LocalPage()
     not_now: NotNow = NotNow()
+    dead_man: DeadMan = DeadMan()
 
     def trusted(self) -> Trust:
         """Return whom the site believes; `read` has checked it."""
@@ -203,6 +211,8 @@ def _problems(settings: Settings, file: str) -> list[Problem]:
     for name in ("prepare_deadline_s", "progress_deadline_s"):
         if getattr(settings.transaction, name) <= 0:
             say(f"transaction.{name}", "must be more than 0")
+    if settings.dead_man.within_s < 5:
+        say("dead_man.within_s", "must be 5 or more: a network takes a while")
     for name in ("at_most_s", "ask_within_s"):
         if getattr(settings.not_now, name) <= 0:
             say(f"not_now.{name}", "must be more than 0")
@@ -219,11 +229,18 @@ def _problems(settings: Settings, file: str) -> list[Problem]:
     for registry, mirror in settings.providers.registry_mirrors.items():
         if not _REGISTRY.fullmatch(registry) or not _REGISTRY.fullmatch(mirror):
             say(f"providers.registry_mirrors.{registry[:80]}", "must be host or host:port, on both sides")
+    if settings.page.listen:
+        try:
+            address.place(settings.page.listen)
+        except InputError as error:
+            say("page.listen", error.message)
     if settings.devices is not None:
         try:
             prefixes(settings.devices.topics)
         except InputError as error:
             say("devices.topics", error.message)
+    if wrong := metering.problem(settings.metered, zone_known=zones.zone(settings.metered.time_zone) is not None):
+        say("metered", wrong)
     if settings.providers.kubernetes is not None and (wrong := problem(settings.providers.kubernetes)):
         say("providers.kubernetes", wrong)
     if settings.providers.engine and not settings.providers.engine.startswith("unix:///"):

@@ -14,6 +14,8 @@ INTERRUPTED: Final = 130
 
 BY_REASON: Final = {
     "NoSuchHold": NOT_FOUND,
+    "NotFound": NOT_FOUND,
+    "NoLogs": NOT_FOUND,
     "TooManyHolds": CONFLICT,
     "AlreadyRunning": CONFLICT,
     "Forbidden": DENIED,

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from holdfast_edge.cli import output
+from holdfast_edge.cli import output, overrides
 from holdfast_edge.cli.client import ask, state_folder
 from holdfast_edge.cli.exits import (
     BY_REASON,
+    CONFLICT,
     DONE,
     INTERRUPTED,
     NEGATIVE,
@@ -20,6 +21,7 @@ from holdfast_edge.cli.exits import (
     USAGE,
     CliError,
 )
+from holdfast_edge.cli.views import add_views
 
 CONFIG: Final = "/etc/holdfast/edge.toml"
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -63,6 +65,15 @@ def _parser() -> argparse.ArgumentParser:
     add("status", _status, "Say what is and is not as wanted. Exit code 1 when not converged.")
     add("plan", _plan, "Say what the agent would do now, and why not. Exit code 1 when there is something.")
     add("retry", _retry, "Try the newest target once more, after it was rejected or gone back from.")
+    add(
+        "slots",
+        _slots,
+        "Make two slots, so that the agent can be upgraded by a target; the unit then starts slots/launch.py.",
+    )
+    overrides.add_to(add("override", overrides.main, "Lay a change over a resource here, list or drop such changes."))
+    guard = add("guard", _guard, "Go back from a trial that the agent left standing; its timer starts this.")
+    guard.add_argument("--trial", required=True, metavar="ID")
+    guard.add_argument("--after", type=float, default=0.0, metavar="SECONDS")
     hold = add("hold", _hold, "Make the agent leave everything, or the resources named, alone for a while.")
     hold.add_argument("resources", nargs="*", metavar="KIND/NAME", help="what to leave alone (default: everything)")
     hold.add_argument(
@@ -75,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     look.add_argument(
         "words", nargs=argparse.REMAINDER, metavar="...", help="sqlite-utils' own words: tables FILE --counts"
     )
+    add_views(add)
     what = hold.add_mutually_exclusive_group()
     what.add_argument("--list", action="store_true", help="list the holds that stand")
     what.add_argument("--release", metavar="ID", default="", help="end a hold now")
@@ -161,6 +173,40 @@ def _plan(options: argparse.Namespace) -> int:
     else:
         print(output.plan_text(rows))
     return NEGATIVE if rows else DONE
+
+
+def _slots(options: argparse.Namespace) -> int:
+    from holdfast_edge.providers.version.slots import Slots
+    from holdfast_protocol import VERSION
+    from holdfast_protocol.errors import ConflictError
+
+    slots = Slots(state_folder(options.config) / "slots")
+    try:
+        slots.make(VERSION)
+    except ConflictError as error:
+        raise CliError(error.message, CONFLICT, reason=error.reason) from None
+    start = f"{sys.executable} {slots.folder}/launch.py run --config {options.config.absolute()}"
+    if options.output == "json":
+        output.show_json({"slots": str(slots.folder), "start": start})
+    else:
+        print(f"made; in the unit, say: ExecStart={start}")
+    return DONE
+
+
+def _guard(options: argparse.Namespace) -> int:
+    import anyio
+
+    from holdfast_edge import rescue, settings
+    from holdfast_protocol.errors import HoldfastError, InputError, render
+
+    try:
+        config = options.config.absolute()
+        print(anyio.run(rescue.run_rescue, settings.read(config), config, options.trial, options.after))
+    except InputError as error:
+        raise CliError(error.message, USAGE, reason=error.reason) from None
+    except HoldfastError as error:
+        raise CliError(render(error), NEGATIVE, reason=error.reason) from None
+    return DONE
 
 
 def _retry(options: argparse.Namespace) -> int:

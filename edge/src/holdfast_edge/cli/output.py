@@ -32,6 +32,35 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def harmless(text: str) -> str:
+    """Return lines as they may be printed."""
+    return "\n".join(_plain(line) for line in text.splitlines())
+
+
+def readings_text(rows: Sequence[dict[str, Any]]) -> str:
+    if not rows:
+        return "no readings since the agent was started"
+    cells = [
+        (row["device"], row["metric"], _moment(row["time"]), row["quality"], f"{row['value']} {row['unit']}".strip())
+        for row in rows
+    ]
+    return table(("DEVICE", "METRIC", "TIME", "QUALITY", "VALUE"), cells)
+
+
+def journal_text(rows: Sequence[dict[str, Any]]) -> str:
+    if not rows:
+        return "nothing done yet"
+    cells = [(_moment(row["began"]), row["action"], row["key"], row["outcome"] or "…", row["message"]) for row in rows]
+    return table(("WHEN", "ACTION", "RESOURCE", "OUTCOME", "MESSAGE"), cells)
+
+
+def _moment(at: int) -> str:
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at / 1000))
+    except (OverflowError, ValueError, OSError):  # a device's clock says anything
+        return str(at)
+
+
 def _plain(text: str) -> str:
     """What comes from a target or a provider must not move the cursor."""
     return "".join(each if each.isprintable() else " " for each in text)
@@ -52,6 +81,8 @@ def status_text(answer: dict[str, Any]) -> str:
     if outbox := answer.get("outbox"):
         waiting = ", ".join(f"{name} {depth['rows']} rows" for name, depth in outbox.items() if depth["rows"])
         lines.append(f"outbox {waiting or 'empty'}")
+    if answer.get("profile"):
+        lines.append(f"profile {answer['profile']}")
     lines += [f"problem: {_plain(problem)}" for problem in status.get("problems", ())]
     lines += [_gate(gate) for gate in status.get("gates", ())]
     lines += [f"hold {_hold(hold)}" for hold in status.get("holds", ())]

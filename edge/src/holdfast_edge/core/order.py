@@ -1,7 +1,8 @@
 """Order: what must be as wanted before what.
 
 Edges come from `depends_on` and from mentions: whatever names a ConfigMap or Secret of the same target in the places
-Kubernetes has for it (env, envFrom, volumes, pull secrets, a File's contentFrom) comes after it.
+Kubernetes has for it (env, envFrom, volumes, pull secrets, a File's contentFrom) comes after it,
+and a unit after what its restartOn names.
 """
 
 import graphlib
@@ -20,7 +21,7 @@ _MENTIONS: Final = {  # the field that refers: (kind, fields that may hold the n
     "secretRef": ("Secret", ("name",)),
     "secretKeyRef": ("Secret", ("name",)),
 }
-_MENTIONING: Final = frozenset({"Deployment", "Pod", "File"})
+_MENTIONING: Final = frozenset({"Deployment", "StatefulSet", "DaemonSet", "Pod", "Job", "CronJob", "File"})
 
 Dependencies = Mapping[ResourceKey, tuple[ResourceKey, ...]]
 
@@ -33,6 +34,8 @@ def dependencies(resources: Iterable[Resource]) -> dict[ResourceKey, tuple[Resou
         after = set(resource.depends_on)
         if resource.kind in _MENTIONING:
             after.update(mention for mention in mentions(resource.body) if mention in every)
+        if resource.kind == "SystemdService" and isinstance(named := resource.spec.get("restartOn"), list):
+            after.update(ResourceKey(each) for each in named if isinstance(each, str) and each in every)
         found[key] = tuple(sorted(after - {key}))
     return found
 

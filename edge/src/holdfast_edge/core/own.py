@@ -83,14 +83,14 @@ def _account(own: Own, resource: Resource) -> None:
         raise _refusal(f"spec.home: {want.home[:200]} is the agent's own: {ours}", "AgentPath")
 
 
-def _packages(own: Own, resource: Resource) -> None:
+def _packages(_own: Own, resource: Resource) -> None:
     for item in package.wanted(resource.spec, resource.name).items:
         if item.name.startswith(PACKAGES) and (item.state == "absent" or item.version):
             hint = "a new version of the agent comes by an AgentVersion"
             raise _refusal(f"{item.name} is the agent's own", "Protected", hint)
 
 
-def _settings(own: Own, resource: Resource) -> None:
+def _settings(_own: Own, resource: Resource) -> None:
     for path, value in sysctl.settings(resource.spec).items():
         floor = _FLOORS.get(path)
         if floor is not None and (not value.isdigit() or int(value) < floor):
@@ -131,4 +131,3 @@ def _below(path: str, folder: str) -> bool:
 
 def _refusal(message: str, reason: str, hint: str = "no target changes the agent itself") -> PermanentError:
     return PermanentError(message, reason=reason, hint=hint)
-

@@ -24,6 +24,7 @@ from holdfast_protocol.wire.messages import (
     GateStatus,
     Hold,
     InstanceStatus,
+    Override,
     Progress,
     ResourceStatus,
     Status,
@@ -82,6 +83,8 @@ class Picture(msgspec.Struct, frozen=True):
     gates: tuple[GateStatus, ...] = ()
     decision: Decision | None = None  # what of `wanted` this site decides; None: the target says it all
     instances: tuple[InstanceStatus, ...] = ()  # that are evaluated here
+    overrides: tuple[Override, ...] = ()
+    overridden: Mapping[ResourceKey, Override] = {}  # by those in effect
 
 
 def status(picture: Picture, origin: Origin, previous: Status | None, *, at: int, sequence: int) -> Status:
@@ -109,6 +112,7 @@ def status(picture: Picture, origin: Origin, previous: Status | None, *, at: int
         progress=picture.progress,
         gates=picture.gates,
         instances=picture.instances,
+        overrides=picture.overrides,
     )
     if previous is not None and not says_something_new(previous, made):
         return previous
@@ -204,7 +208,8 @@ def _condition(key: ResourceKey, picture: Picture, step: Step | None) -> Conditi
     seen = picture.observed.get(key)
     if wanted is not None and seen is not None and seen.as_wanted:
         kept = picture.decision.kept.get(key) if picture.decision is not None else None
-        return kept if kept is not None and seen.readiness == "ready" else _settled(seen)
+        settled = kept if kept is not None and seen.readiness == "ready" else _settled(seen)
+        return _overridden(settled, picture.overridden.get(key))
     if isinstance(step, Held):
         return Condition("Held", "Hold", f"{step.hold}: {step.reason}")
     troubled = attempt is not None and (attempt.final or attempt.count >= PATIENCE)
@@ -225,6 +230,12 @@ def _condition(key: ResourceKey, picture: Picture, step: Step | None) -> Conditi
             return Condition("Progressing", "Differs", "; ".join(differences))
         case Held() | Gated() | Remove() | None:
             return Condition("Progressing", "NotLookedAt")
+
+
+def _overridden(condition: Condition, override: Override | None) -> Condition:
+    if override is None or condition.type != "Ready":
+        return condition
+    return Condition("Ready", "Overridden", f"{override.id} by {override.by}: {override.reason}")
 
 
 def _waiting(step: Step | None) -> str:

@@ -7,6 +7,7 @@ last place under way and one turn in `FRESH_RUN` + 1 keep either from starving t
 
 from typing import Final, NamedTuple
 
+from holdfast_edge.link.pace import Pace
 from holdfast_edge.store.outbox_state import View
 
 FRESH_RUN: Final = 3  # fresh batches in a row while history waits
@@ -26,6 +27,9 @@ class Flight(NamedTuple):
     first: int
     last: int
     order: int
+    size: int = 0  # bytes
+    at: float = 0.0  # when it was handed to the connection, seconds
+    before: int = 0  # bytes of this stream known to have arrived at that moment
 
 
 class Flights:
@@ -33,20 +37,27 @@ class Flights:
         """`mark` is the last sequence of history: what was given out before this connection."""
         self.mark = mark
         self.under_way: list[Flight] = []
+        self.pace = Pace()
+        self._arrived = 0  # bytes
         self._in_order = in_order
         self._sent = 0
         self._fresh = 0  # fresh batches since the last historical one
 
-    def take(self, view: View) -> None:
+    def take(self, view: View, now: float = 0.0) -> None:
         """Strike what the hub has. What was sent before something that arrived, and did not arrive, is lost."""
-        arrived = max((flight.order for flight in self.under_way if _is_held(view, flight)), default=0)
-        self.under_way = [flight for flight in self.under_way if flight.order > arrived]
+        held = [flight for flight in self.under_way if _is_held(view, flight)]
+        if not held:
+            return
+        self._arrived += sum(flight.size for flight in held)
+        newest = max(held, key=lambda flight: flight.order)
+        self.pace.heard(now - newest.at, self._arrived - newest.before)
+        self.under_way = [flight for flight in self.under_way if flight.order > newest.order]
 
-    def sent(self, first: int, last: int, *, historical: bool) -> Flight:
+    def sent(self, first: int, last: int, *, historical: bool, size: int = 0, now: float = 0.0) -> Flight:
         """Note a batch as under way."""
         self._sent += 1
         self._fresh = 0 if historical else self._fresh + 1
-        flight = Flight(first, last, self._sent)
+        flight = Flight(first, last, self._sent, size, now, self._arrived)
         self.under_way.append(flight)
         return flight
 
@@ -54,19 +65,26 @@ class Flights:
         """A batch is known to have reached nobody: it is wanted again."""
         self.under_way = [each for each in self.under_way if each != flight]
 
-    def want(self, view: View, high: int) -> Want | None:
-        """Return what to send next of a stream that ends at `high`; None when nothing is left or enough is under way."""
+    def want(self, view: View, high: int, *, history: bool = True) -> Want | None:
+        """Return what to send next of a stream that ends at `high`; None when nothing is left or enough is under way.
+
+        `history` false: only what is fresh, where order allows the difference.
+        """
         if len(self.under_way) >= view.credit:
             return None
-        history = self._free(view, view.upto + 1, min(self.mark, high))
-        if self._in_order and history:
-            return Want(*history, historical=True)
+        old = self._free(view, view.upto + 1, min(self.mark, high)) if history or self._in_order else None
+        if self._in_order and old:
+            return Want(*old, historical=True) if self._has_room else None
         fresh = self._free(view, self.mark + 1, high)
-        if fresh and (history is None or self._fresh < FRESH_RUN):
+        if fresh and (old is None or self._fresh < FRESH_RUN):
             return Want(*fresh, historical=False)
-        if history and (fresh or len(self.under_way) < max(view.credit - 1, 1)):
-            return Want(*history, historical=True)
-        return None
+        if old and self._has_room and (fresh or len(self.under_way) < max(view.credit - 1, 1)):
+            return Want(*old, historical=True)
+        return Want(*fresh, historical=False) if fresh else None
+
+    @property
+    def _has_room(self) -> bool:
+        return sum(flight.size for flight in self.under_way) < self.pace.limit
 
     def _free(self, view: View, start: int, end: int) -> tuple[int, int] | None:
         """Return the first range within start..end that is neither at the hub nor under way."""

@@ -8,8 +8,10 @@ from typing import Final
 
 import anyio
 
+from holdfast_edge.core.metering import Allowance
 from holdfast_edge.link.flights import Flight, Flights, Want
 from holdfast_edge.link.identity import Identity
+from holdfast_edge.link.meter import Meter
 from holdfast_edge.store.outbox import Outbox
 from holdfast_edge.store.outbox_state import Page
 from holdfast_protocol.errors import LinkLost
@@ -25,17 +27,25 @@ NOBODY: Final = 16  # the broker's reason code for a message without a subscribe
 
 
 async def run_sender(
-    connection: Connection, outbox: Outbox, identity: Identity, *, probe_after: float = PROBE_AFTER
+    connection: Connection,
+    outbox: Outbox,
+    identity: Identity,
+    meter: Meter | None = None,
+    *,
+    probe_after: float = PROBE_AFTER,
 ) -> None:
-    """Send for as long as the connection lasts; ends with LinkLost or by cancellation only."""
+    """Send for as long as the connection lasts; ends with LinkLost or by cancellation only. `meter` None: no bounds."""
     try:
         async with anyio.create_task_group() as group:
-            await _Sender(connection, outbox, identity, group, probe_after).run()
+            await _Sender(connection, outbox, identity, meter, group, probe_after).run()
     except BaseExceptionGroup as errors:
         lost, others = errors.split(LinkLost)
         if lost is None or others is not None:
             raise
         raise LinkLost("the connection was lost while sending") from errors
+    finally:
+        with anyio.CancelScope(shield=True):
+            await outbox.settle()
 
 
 class _Sender:
@@ -44,12 +54,14 @@ class _Sender:
         connection: Connection,
         outbox: Outbox,
         identity: Identity,
+        meter: Meter | None,
         group: anyio.abc.TaskGroup,
         probe_after: float,
     ) -> None:
         self._connection = connection
         self._outbox = outbox
         self._identity = identity
+        self._meter = meter
         self._group = group
         self._probe_after = probe_after
         self._flights: dict[str, tuple[Incarnation, Flights]] = {}
@@ -70,25 +82,28 @@ class _Sender:
                 self._nobody.clear()
             if await self._send_one():
                 continue
-            with anyio.move_on_at(deadline) as timer:
+            allowance = self._meter.allowance() if self._meter else Allowance(True)
+            again = deadline if allowance.allowed else min(deadline, anyio.current_time() + allowance.again)
+            with anyio.move_on_at(again):
                 await self._outbox.changed(revision)
-            if timer.cancelled_caught:
+            if anyio.current_time() >= deadline:
                 self._probe()
                 wait = min(2 * wait, PROBE_AT_MOST)
                 deadline = anyio.current_time() + wait
 
     async def _send_one(self) -> bool:
         """Send the most urgent batch; return whether there was one."""
+        allowed = self._meter is None or self._meter.allowance().allowed
         for name, state in self._outbox.states().items():
             flights = self._flights_of(name)
             view = self._outbox.view(name)
-            flights.take(view)
-            want = None if name in self._nobody else flights.want(view, state.high)
+            flights.take(view, anyio.current_time())
+            want = None if name in self._nobody else flights.want(view, state.high, history=allowed)
             if want is None:
                 continue
-            page = await self._outbox.read(name, want.first, want.upto)
+            page = await self._outbox.read(name, want.first, want.upto, flights.pace.batch)
             if page is not None and page.incarnation == state.incarnation:
-                self._send(name, flights, want, page)
+                await self._send(name, flights, want, page)
                 return True
         return False
 
@@ -101,7 +116,7 @@ class _Sender:
             self._flights[name] = (Incarnation(state.incarnation), flights)
         return flights
 
-    def _send(self, name: str, flights: Flights, want: Want, page: Page) -> None:
+    async def _send(self, name: str, flights: Flights, want: Want, page: Page) -> None:
         sealed = batch.seal(
             Batch(
                 kind="batch",
@@ -121,7 +136,10 @@ class _Sender:
             ),
             self._identity.signer,
         )
-        flight = flights.sent(page.first, page.last, historical=want.historical)
+        if self._meter is not None and want.historical:
+            await self._meter.spend(len(sealed))
+        now = anyio.current_time()
+        flight = flights.sent(page.first, page.last, historical=want.historical, size=len(sealed), now=now)
         self._group.start_soon(self._publish, name, flights, flight, sealed)
 
     async def _publish(self, name: str, flights: Flights, flight: Flight, sealed: bytes) -> None:

@@ -18,9 +18,13 @@ import msgspec
 from holdfast_edge.link.beacons import Beacons
 from holdfast_edge.link.identity import Identity
 from holdfast_edge.link.inbox import Inbox
+from holdfast_edge.link.meter import Meter
+from holdfast_edge.link.replies import read_command, run_replies
 from holdfast_edge.link.sender import run_sender
 from holdfast_edge.store.board import Board
+from holdfast_edge.store.contact import Contact
 from holdfast_edge.store.floor import FloorClock
+from holdfast_edge.store.orders import Orders
 from holdfast_edge.store.outbox import Outbox
 from holdfast_edge.store.targets import Targets, Trust
 from holdfast_protocol.errors import LinkLost, TransientError, WireError
@@ -34,6 +38,7 @@ from holdfast_protocol.wire.topics import Address
 SUBSCRIBED: Final = ("target", "beacon", "dn", "hub")
 NEEDED: Final = max(channel.limit for channel in topics.TABLE.values() if channel.publisher == "node") + 1024
 HELLO_EVERY: Final = 900.0  # seconds
+ASKED_EVERY: Final = 2.0  # seconds at least between two hellos that somebody waits for
 STATUS_EVERY: Final = 0.05  # seconds at least between two statuses; the newest goes
 FAREWELL: Final = 1.0  # seconds to say that we leave in order
 REST: Final = 5.0  # seconds after the disk refused, when it does not say
@@ -60,6 +65,9 @@ class Session:
         facts: Callable[[], Mapping[str, str]],
         wake: Callable[[], None],
         jitter: Callable[[], float],
+        meter: Meter | None = None,
+        contact: Contact | None = None,
+        orders: Orders | None = None,
     ) -> None:
         """`broker` says where; `agent` is our version; `facts` reads them, in a thread; `jitter` returns a random number in
         0..1."""
@@ -77,6 +85,9 @@ class Session:
         self._facts = facts
         self._wake = wake
         self._jitter = jitter
+        self._meter = meter
+        self._orders = orders
+        self._contact = contact or Contact()
         self._token = ""
         self._nonces: tuple[str, ...] = ()
         self._hub = ""
@@ -97,7 +108,11 @@ class Session:
             text = f"the broker takes {connected.max_packet} bytes a message, {NEEDED} are needed"
             raise LinkLost(text, reason="Refused")
         self._nonces, self._hub, self._greeting = (), "", False
+        self._contact.lost()
         await connection.subscribe([Subscription(self._topic(channel), retained=0) for channel in SUBSCRIBED])
+        if self._orders is not None:
+            commands = topics.filter_of("cmd", self._identity.site, self._identity.node)
+            await connection.subscribe([Subscription(commands, retained=2)])
         try:
             await self._converse(connection, connected)
         except anyio.get_cancelled_exc_class():
@@ -105,6 +120,8 @@ class Session:
                 farewell = messages.encode_presence(self._presence(online=False))
                 await connection.publish(self._topic("presence"), farewell, retain=True)
             raise
+        finally:
+            self._contact.lost()
 
     async def _converse(self, connection: Connection, connected: Connected) -> None:
         async with anyio.create_task_group() as group:
@@ -112,8 +129,11 @@ class Session:
             birth = messages.encode_presence(self._presence(online=True))
             await connection.publish(self._topic("presence"), birth, retain=True)
             group.start_soon(self._run_hello, connection)
+            group.start_soon(self._run_asked, connection)
             group.start_soon(self._run_status, connection)
-            group.start_soon(run_sender, connection, self._outbox, self._identity)
+            if self._orders is not None:
+                group.start_soon(run_replies, connection, self._orders, self._identity)
+            group.start_soon(run_sender, connection, self._outbox, self._identity, self._meter)
 
     async def _run_receiver(self, connection: Connection, group: anyio.abc.TaskGroup) -> None:
         while True:
@@ -136,6 +156,11 @@ class Session:
                 if self._targets.current is not held:  # whoever had to decide has
                     self._note("hub", "")
                     self._clock.saw(self._targets.current.issued_at if self._targets.current else 0)
+            case "cmd" if self._orders is not None:
+                command = read_command(
+                    delivery.payload, topics.parse(delivery.topic), self._identity, dict(self._trust.keys)
+                )
+                await self._orders.take(command, int(self._clock.wall() * 1000))
             case "dn":
                 await self._take_down(messages.open_message(delivery.payload, Down, self._trust.keys))
             case "beacon" if delivery.payload:
@@ -158,6 +183,7 @@ class Session:
         if down.resync is not None and down.resync.nonce in self._nonces:
             self._note("hub", self._disagreement(down.resync))
             self._outbox.hear()
+            self._contact.heard(self._clock.boottime())
             link.settled()
 
     def _disagreement(self, resync: Resync) -> str:
@@ -204,6 +230,12 @@ class Session:
         while True:
             await self._hello(connection)
             await self._clock.sleep(HELLO_EVERY * (0.9 + 0.2 * self._jitter()))
+
+    async def _run_asked(self, connection: Connection) -> None:
+        while True:
+            await self._contact.asked()
+            await self._hello(connection)
+            await self._clock.sleep(ASKED_EVERY)
 
     async def _hello(self, connection: Connection) -> None:
         nonce = secrets.token_hex(16)

@@ -82,3 +82,13 @@ class Logbook(Protocol):
         """Return the last lines, at most so many, of what `apply` made from `body`; "" when it wrote nothing. Raises when
         nobody can tell."""
         ...
+
+
+@runtime_checkable
+class Reverter(Protocol):
+    """What a provider does besides whose `apply` or `remove` would refuse to go back from a change that failed its trial."""
+
+    async def revert(self, key: ResourceKey, body: dict[str, Any], before: Resource | None, scope: Scope) -> None:
+        """Take away what `apply` made from `body`, or make it as `before` says again, whatever that does to the way to the
+        hub: it was so before."""
+        ...

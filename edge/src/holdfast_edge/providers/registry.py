@@ -14,6 +14,7 @@ from holdfast_edge.core.own import Own
 from holdfast_edge.providers.kubernetes.access import Access
 from holdfast_edge.providers.port import Provider, Scope
 from holdfast_edge.providers.unsupported import UnsupportedProvider
+from holdfast_edge.store.sources import Sources
 from holdfast_protocol.errors import UnsupportedError
 from holdfast_protocol.kinds.firewall import Way
 from holdfast_protocol.kinds.pods.reading import KINDS as WORKLOADS
@@ -78,11 +79,12 @@ def equip(
     kubernetes: Access | None = None,
     mirrors: Mapping[str, str] | None = None,
     pulls: int = 4,
+    sources: Sources | None = None,
 ) -> Registry:
     """Return the providers the settings allow. `mirrors`: image registry -> host:port asked in its stead; `pulls`: at once.
 
     `state` is the agent's own folder and `denied` its other files and its program: no resource may touch them. `account`:
-    whose they are. `hub`: what no firewall closes.
+    whose they are. `hub`: what no firewall closes. `sources`: where those of device data are kept, None: none are added.
     [inv: agent-is-never-its-own-casualty]
     """
     from holdfast_edge.providers.container.configuration import ConfigurationProvider
@@ -96,10 +98,12 @@ def equip(
             *_kernel(kernel, hub, state),
             _network(network, hub, state),
             *_machine(machine, state),
+            _version(state, environ),
             *_security(security, state),
             *_people(accounts, state),
             _packages(packages, state),
             _kubernetes(kubernetes, state),
+            _sources(sources),
         ],
         Own(_forms([*denied, state]), account),
     )
@@ -198,6 +202,13 @@ def _machine(allowed: bool, state: Path) -> list[Provider]:
     return [HostnameProvider(state=state / "hostname"), TimeProvider(DbusSystemd(SYSTEM_BUS), state=state / "time")]
 
 
+def _version(state: Path, environ: Mapping[str, str]) -> Provider:
+    from holdfast_edge.launcher import ENVIRONMENT
+    from holdfast_edge.providers.version.provider import AgentVersionProvider
+
+    return AgentVersionProvider(state=state, started_from=environ.get(ENVIRONMENT, ""))
+
+
 def _kubernetes(access: Access | None, state: Path) -> Provider:
     if access is None:
         hint = "name its server in [providers.kubernetes] of edge.toml"
@@ -205,6 +216,16 @@ def _kubernetes(access: Access | None, state: Path) -> Provider:
     from holdfast_edge.providers.kubernetes.provider import KubernetesProvider
 
     return KubernetesProvider(access, state=state / "kubernetes")
+
+
+def _sources(sources: Sources | None) -> Provider:
+    if sources is None:
+        hint = "say sources = true in [providers] of edge.toml"
+        why = "no sources of device data are added here"
+        return UnsupportedProvider(("DeviceSource",), why, reason="SourcesClosed", hint=hint)
+    from holdfast_edge.providers.sources.provider import DeviceSourceProvider
+
+    return DeviceSourceProvider(sources)
 
 
 def _units(

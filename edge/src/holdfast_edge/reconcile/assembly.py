@@ -12,6 +12,7 @@ from holdfast_edge.core.report import Origin
 from holdfast_edge.core.transaction import Limits, Now
 from holdfast_edge.providers.registry import Registry
 from holdfast_edge.reconcile.asker import Asker
+from holdfast_edge.reconcile.dead_man import DeadMan, Safety
 from holdfast_edge.reconcile.evaluation import Evaluation
 from holdfast_edge.reconcile.executor import AT_ONCE, Executor
 from holdfast_edge.reconcile.gatekeeper import Gatekeeper
@@ -28,9 +29,11 @@ from holdfast_edge.store.holds import Holds
 from holdfast_edge.store.journal import Journal
 from holdfast_edge.store.memory import Memory
 from holdfast_edge.store.notices import Notices
+from holdfast_edge.store.overrides import Overrides
 from holdfast_edge.store.owned import OwnedThings
 from holdfast_edge.store.targets import Targets, Trust
 from holdfast_edge.store.transactions import Transactions
+from holdfast_edge.store.trials import Trials
 from holdfast_protocol.errors import PermanentError
 from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.wire.messages import Quality
@@ -63,15 +66,17 @@ def assemble(
     jitter: Callable[[], float],
     not_now: NotNow = NOT_NOW,
     quality: Callable[[], Quality] = _unknown,
+    safety: Safety | None = None,
 ) -> Site:
-    """Open what `folder` holds and close what a kill interrupted. `jitter`: random in 0..1; `quality`: of the clock. Blocks.
+    """Open what `folder` holds and close what a kill interrupted. `jitter`: random in 0..1; `quality`: of the clock;
+    `safety` None: nothing is made on trial. Blocks.
 
     A database whose content is damaged is set aside like one whose file is; raises what `open_edge` does.
     """
     opened = open_edge(folder)
 
     def built() -> Site:
-        return _built(opened, folder, origin, trust, registry, clock, pace, jitter, not_now, quality)
+        return _built(opened, folder, origin, trust, registry, clock, pace, jitter, not_now, quality, safety)
 
     try:
         return built()
@@ -94,6 +99,7 @@ def _built(
     jitter: Callable[[], float],
     not_now: NotNow = NOT_NOW,
     quality: Callable[[], Quality] = _unknown,
+    safety: Safety | None = None,
 ) -> Site:
     database = opened.database
     owned, attempts = OwnedThings(database, folder), Attempts(database)
@@ -113,6 +119,23 @@ def _built(
         not_now,
         quality,
     )
+    board = Board()
+    dead_man = (
+        None
+        if safety is None
+        else DeadMan(
+            safety,
+            registry,
+            journal,
+            lambda: owned.things,
+            Trials(folder),
+            board,
+            clock,
+            origin.boot_id,
+            deadline=pace.change_within,
+            wake=wakes.wake,
+        )
+    )
     return Site(
         database=database,
         origin=origin,
@@ -124,9 +147,10 @@ def _built(
         attempts=attempts,
         journal=journal,
         holds=Holds(database),
+        overrides=Overrides(database),
         memory=memory,
         notices=Notices(database),
-        board=Board(),
+        board=board,
         observer=Observer(registry, deadline=pace.observe_within),
         evaluation=Evaluation(registry, wakes.wake, deadline=pace.observe_within),
         policing=Policing(deadline=pace.observe_within),
@@ -140,7 +164,9 @@ def _built(
             deadline=pace.change_within,
             wake=wakes.wake,
             at_once=pace.at_once,
+            dead_man=dead_man,
         ),
+        dead_man=dead_man,
         gatekeeper=keeper,
         preparer=Preparer(
             registry,

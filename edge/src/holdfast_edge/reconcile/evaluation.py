@@ -17,7 +17,7 @@ from holdfast_edge.core.programs import Compiled, Judged, compiled, name_of
 from holdfast_edge.core.sights import Body, Look, Reference
 from holdfast_edge.providers.port import Finder, Readiness
 from holdfast_edge.providers.registry import Registry
-from holdfast_edge.reconcile.executor import asked
+from holdfast_edge.reconcile.asking import asked
 from holdfast_edge.reconcile.observe import Sight
 from holdfast_protocol.errors import ProviderError
 from holdfast_protocol.wire.messages import Condition, InstanceStatus

@@ -7,8 +7,8 @@ not begun. [inv: intent-before-effect, newer-target-cancels-retries]
 
 import contextlib
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import anyio
 import anyio.abc
@@ -20,39 +20,16 @@ from holdfast_edge.core.order import Dependencies
 from holdfast_edge.core.steps import Change, Remove, Update, digest_of
 from holdfast_edge.providers.port import Provider, Scope
 from holdfast_edge.providers.registry import Registry
+from holdfast_edge.reconcile.asking import asked
+from holdfast_edge.reconcile.dead_man import DeadMan
 from holdfast_edge.store.attempts import Attempts
 from holdfast_edge.store.journal import Journal
-from holdfast_protocol.errors import HoldfastError, PermanentError, ProviderError, TransientError
+from holdfast_protocol.errors import ProviderError, TransientError
 from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.wire.names import ResourceKey
 
-T = TypeVar("T")
 AT_ONCE: Final = 16  # changes under way, when nobody says otherwise
 STORE_REST: Final = 5.0  # seconds without changes after the disk refused to keep an intent
-
-
-async def asked(call: Awaitable[T], *, within: float, phase: str, resource: str = "") -> T:
-    """Return what a provider answers within so many seconds; whatever goes wrong is raised as a ProviderError."""
-    try:
-        with anyio.fail_after(within):
-            return await call
-    except ProviderError as error:
-        error.phase, error.resource = error.phase or phase, error.resource or resource
-        raise
-    except HoldfastError as error:
-        raise PermanentError(
-            error.message, reason=error.reason, phase=phase, resource=resource, hint=error.hint
-        ) from error
-    except TimeoutError:
-        raise TransientError(
-            f"no answer within {within:g} s", reason="Deadline", phase=phase, resource=resource
-        ) from None
-    except (
-        Exception
-    ) as error:  # a provider's bug is reported as its resource's failure, and the rest of the site goes on
-        raise PermanentError(
-            f"{type(error).__name__}: {error}", reason="ProviderBug", phase=phase, resource=resource
-        ) from error
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -87,8 +64,11 @@ class Executor:
         deadline: float,
         wake: Callable[[], None],
         at_once: int = AT_ONCE,
+        dead_man: DeadMan | None = None,
     ) -> None:
-        """`jitter` returns a random number in 0..1; `deadline` is in seconds for one change; `at_once`: changes under way."""
+        """`jitter` returns a random number in 0..1; `deadline` is in seconds for one change; `at_once`: changes under way;
+        `dead_man` None: nothing is made on trial."""
+        self._dead_man = dead_man
         self._registry = registry
         self._journal = journal
         self._attempts = held
@@ -143,16 +123,15 @@ class Executor:
             self._wake()
 
     async def _execute(self, change: Change, provider: Provider, batch: Batch) -> None:
-        if not isinstance(change, Remove):
-            try:
-                await asked(_checked(change, provider, batch.scope), within=self._deadline, phase="check")
-            except ProviderError as error:
-                await self._journal.refuse(self._failed(change, error))
-                return
+        try:
+            await asked(self._checked(change, batch.scope), within=self._deadline, phase="check")
+        except ProviderError as error:
+            await self._journal.refuse(self._failed(change, error))
+            return
         number = await self._journal.begin(change, batch.graph, at=self._now_ms())
         try:
             await asked(
-                _effect(change, provider, batch.scope),
+                self._made(change, provider, batch.scope),
                 within=self._deadline,
                 phase=type(change).__name__.lower(),
                 resource=change.key,
@@ -165,6 +144,23 @@ class Executor:
             raise
         else:
             await self._journal.end(number, change, self._done(change), _left(change, batch), at=self._now_ms())
+
+    async def _checked(self, change: Change, scope: Scope) -> None:
+        if self._dead_man is not None:
+            self._dead_man.refuse(change)
+        if not isinstance(change, Remove):
+            self._registry.check(change.resource, scope)
+
+    async def _made(self, change: Change, provider: Provider, scope: Scope) -> None:
+        if self._dead_man is None:
+            await _effect(change, provider, scope)
+            return
+        await self._dead_man.arm(change)
+        try:
+            await _effect(change, provider, scope)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._dead_man.made(change)
 
     def _failed(self, change: Change, error: ProviderError) -> attempts.Attempt:
         return attempts.failed(
@@ -190,11 +186,6 @@ class Executor:
 
     def _now_ms(self) -> int:
         return int(self._clock.wall() * 1000)
-
-
-async def _checked(change: Change, provider: Provider, scope: Scope) -> None:
-    if not isinstance(change, Remove):
-        provider.check(change.resource, scope)
 
 
 async def _effect(change: Change, provider: Provider, scope: Scope) -> None:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import anyio
 import anyio.abc
+import msgspec
 
 from holdfast_edge.core import attempts, report
 from holdfast_edge.core.diff import diff
@@ -19,6 +20,7 @@ from holdfast_edge.reconcile.executor import Batch
 from holdfast_edge.reconcile.observe import Sight
 from holdfast_edge.reconcile.site import Goal, Site, View
 from holdfast_protocol.errors import TransientError
+from holdfast_protocol.wire.messages import Override
 from holdfast_protocol.wire.names import ResourceKey
 
 REST: Final = 0.02  # seconds at least between two looks; as long as the last look took, so never more than half busy
@@ -28,6 +30,9 @@ MAX_REST: Final = 1.0
 async def run_reconcile(site: Site) -> None:
     """Bring the site to its target, for ever. The hub's silence changes nothing. [inv: hub-silence-changes-nothing]"""
     async with anyio.create_task_group() as group:
+        if site.dead_man is not None:
+            await _kept(site, site.dead_man.recover())
+            group.start_soon(site.dead_man.run)
         while True:
             site.wakes.take()
             began = site.clock.boottime()
@@ -51,12 +56,16 @@ async def look(site: Site, group: anyio.abc.TaskGroup) -> View:
     if site.targets.current is not None:
         wanted = site.targets.current.content.holds
         await _kept(site, site.holds.follow(wanted, now))
+        await _kept(site, site.overrides.follow(site.targets.current.content.overrides, now))
+    await _kept(site, site.overrides.expire(now))
     goal = site.goal()
     newest = site.newest()
     if goal is None:  # nothing is wanted and nothing unwanted: what is owned stays
         return View(None, newest, {}, {}, site.holds.active(now), (), attempts.Due((), {}))
     sight = await site.observer.look(group, Scope(goal.wanted, _previous(site)))
     goal, sight = await _evaluated(site, group, goal, sight)
+    if site.dead_man is not None:
+        sight = Sight(site.dead_man.shown(sight.observed), sight.blind)
     newest = site.newest()
     now, holds = site.moment(), site.holds.active(now)
     tried = site.attempts.held
@@ -121,6 +130,8 @@ async def say(site: Site, view: View) -> None:
         apart={**conditions(view.drifted), **apart},
         decision=goal.decision if goal else None,
         instances=site.evaluation.statuses(goal.target) if goal else (),
+        overrides=_overrides(site, goal),
+        overridden=goal.laid.by if goal else {},
     )
     now, before = site.moment(), site.board.status or site.remembered
     # Grows within a boot also when the database was lost.
@@ -130,6 +141,12 @@ async def say(site: Site, view: View) -> None:
         await _kept(site, site.memory.save_status(status))
     site.board.put(status)
     site.show(view)
+
+
+def _overrides(site: Site, goal: Goal | None) -> tuple[Override, ...]:
+    """Return what people here laid over the target, with why one of it is not in effect."""
+    problems = goal.laid.problems if goal is not None else {}
+    return tuple(msgspec.structs.replace(each, problem=problems.get(each.id, "")) for each in site.overrides.active)
 
 
 async def _kept(site: Site, write: Awaitable[None]) -> None:
@@ -171,7 +188,10 @@ def _purpose(site: Site, goal: Goal) -> str:
 def _patience(site: Site, view: View) -> float:
     """Return the seconds until time alone could change the plan: a retry, the end of a hold, the periodic look."""
     retry = view.due.next_at
-    ends = site.holds.next_end(site.moment())
+    ends = min(
+        (each for store in (site.holds, site.overrides) if (each := store.next_end(site.moment())) is not None),
+        default=None,
+    )
     waits = [site.look_every]
     if (moves := transaction.patience(site)) is not None:
         waits.append(moves)

@@ -9,7 +9,7 @@ import msgspec
 from holdfast_edge.core.observed import Observed
 from holdfast_edge.providers.port import Provider, Scope
 from holdfast_edge.providers.registry import Registry
-from holdfast_edge.reconcile.executor import asked
+from holdfast_edge.reconcile.asking import asked
 from holdfast_protocol.errors import ProviderError
 from holdfast_protocol.wire.messages import Condition
 from holdfast_protocol.wire.names import ResourceKey

@@ -8,7 +8,7 @@ import anyio.abc
 import anyio.to_thread
 
 from holdfast_edge.core import policies
-from holdfast_edge.reconcile.executor import asked
+from holdfast_edge.reconcile.asking import asked
 from holdfast_edge.reconcile.observe import Sight
 from holdfast_protocol.errors import ProviderError
 from holdfast_protocol.wire.messages import Condition

@@ -14,7 +14,8 @@ from holdfast_edge.core.order import Dependencies
 from holdfast_edge.core.transaction import Tried
 from holdfast_edge.providers.port import Provider, Scope
 from holdfast_edge.providers.registry import Registry
-from holdfast_edge.reconcile.executor import AT_ONCE, asked
+from holdfast_edge.reconcile.asking import asked
+from holdfast_edge.reconcile.executor import AT_ONCE
 from holdfast_protocol.errors import ProviderError, TransientError, UnsupportedError
 from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.wire.messages import Cause
@@ -30,13 +31,27 @@ class _Work:
     """What is tried for one target."""
 
     def __init__(self, lanes: int) -> None:
-        self.scope = anyio.CancelScope()
+        self._scopes: list[anyio.CancelScope] = []  # one a lane: each is entered by one task only
+        self._stopped = False
         self.done = anyio.Event()
         self.refusal: Cause | None = None
         self.troubles: dict[ResourceKey, Cause] = {}
         self._lanes = lanes
         if lanes == 0:
             self.done.set()
+
+    def lane(self) -> anyio.CancelScope:
+        """Return what a lane runs in, and ends with the rest."""
+        scope = anyio.CancelScope()
+        self._scopes.append(scope)
+        if self._stopped:
+            scope.cancel()
+        return scope
+
+    def stop(self) -> None:
+        self._stopped = True
+        for scope in self._scopes:
+            scope.cancel()
 
     def end_lane(self) -> None:
         self._lanes -= 1
@@ -97,7 +112,7 @@ class Preparer:
     def stop(self) -> None:
         """End what is under way."""
         if self._work is not None:
-            self._work.scope.cancel()
+            self._work.stop()
             self._work = None
 
     def tried(self) -> Tried:
@@ -124,7 +139,7 @@ class Preparer:
         early: Collection[ResourceKey],
         checked: bool,
     ) -> None:
-        with work.scope:
+        with work.lane():
             left, turn = list(share), 0
             while left:
                 again, after = [], 0.0

@@ -13,9 +13,11 @@ from holdfast_edge.core.holds import Moment
 from holdfast_edge.core.late import Decision
 from holdfast_edge.core.lifecycle import Life
 from holdfast_edge.core.observed import Observed
+from holdfast_edge.core.overrides import Laid, laid_over
 from holdfast_edge.core.report import Origin
 from holdfast_edge.core.steps import Gated, Step
 from holdfast_edge.core.transaction import BACK, Limits, is_about
+from holdfast_edge.reconcile.dead_man import DeadMan
 from holdfast_edge.reconcile.evaluation import Evaluation
 from holdfast_edge.reconcile.executor import Executor
 from holdfast_edge.reconcile.gatekeeper import Gatekeeper
@@ -29,13 +31,15 @@ from holdfast_edge.store.holds import Holds
 from holdfast_edge.store.journal import Entry, Journal
 from holdfast_edge.store.memory import Memory
 from holdfast_edge.store.notices import Notices
+from holdfast_edge.store.overrides import Overrides
 from holdfast_edge.store.owned import OwnedThings
 from holdfast_edge.store.targets import Targets
 from holdfast_edge.store.transactions import Transactions
 from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.runtime.sqlite import Database
+from holdfast_protocol.wire.digest import digest
 from holdfast_protocol.wire.drift import Mode
-from holdfast_protocol.wire.messages import Condition, Hold, Status
+from holdfast_protocol.wire.messages import Condition, Hold, Override, Status
 from holdfast_protocol.wire.names import ResourceKey
 from holdfast_protocol.wire.target import Resource, Target, work_digest
 
@@ -47,6 +51,8 @@ class Goal(msgspec.Struct, frozen=True):
     wanted: dict[ResourceKey, Resource]
     graph: order.Dependencies
     decision: Decision | None = None  # what of `wanted` is decided here; None: the target says it all
+    overrides: tuple[Override, ...] = ()  # that were there when it was indexed
+    laid: Laid = Laid({}, {}, {})  # what they came to: `wanted` is with them
     work: str = ""  # stands for what there is to do: the same for targets that differ in windows or holds only
 
 
@@ -84,6 +90,7 @@ class Site:
     attempts: Attempts
     journal: Journal
     holds: Holds
+    overrides: Overrides
     memory: Memory
     notices: Notices
     board: Board
@@ -95,6 +102,7 @@ class Site:
     preparer: Preparer
     look_every: float  # seconds between looks that nothing asked for
     limits: Limits  # of the way to a new target
+    dead_man: DeadMan | None = None  # None: nothing is made on trial
     damage: tuple[str, ...] = ()  # found at start and repaired, for a person to know
     interrupted: tuple[Entry, ...] = ()  # begun before the start and not ended: looked at like everything else
     life: Life = field(default_factory=Life)  # of the last target, as the ladder left it before the start
@@ -122,6 +130,14 @@ class Site:
         """Return the newest accepted target, indexed; None before the first."""
         return self._indexed(self.targets.current)
 
+    def wanted_alone(self) -> dict[ResourceKey, Resource]:
+        """Return what the newest target wants, without what people here laid over it; nothing before the first."""
+        newest = self.targets.current
+        if newest is None:
+            return {}
+        decision = self.evaluation.decision(newest, self.owned.things)
+        return decision.wanted if decision else {each.key: each for each in newest.content.resources}
+
     @property
     def is_preparing(self) -> bool:
         """Return whether the newest target is only prepared, and the machine kept as it is."""
@@ -138,9 +154,13 @@ class Site:
         if target is None:
             return None
         goal, decision = self._goals.get(id(target)), self.evaluation.decision(target, self.owned.things)
-        if goal is None or goal.decision is not decision:
+        overrides = self.overrides.active
+        if goal is None or goal.decision is not decision or goal.overrides is not overrides:
             wanted = decision.wanted if decision else {each.key: each for each in target.content.resources}
-            goal = Goal(target, wanted, order.dependencies(wanted.values()), decision, work_digest(target.content))
+            laid = laid_over(wanted, overrides)
+            graph = order.dependencies(laid.wanted.values())
+            work = digest([work_digest(target.content), [each.id for each in overrides]])
+            goal = Goal(target, laid.wanted, graph, decision, overrides, laid, work)
             used = (self.targets.current, self.targets.held, target)
             self._goals = {key: kept for key, kept in self._goals.items() if any(kept.target is each for each in used)}
             self._goals[id(target)] = goal

@@ -31,6 +31,8 @@ async def begin(site: Site, group: anyio.abc.TaskGroup) -> None:
     it = site.transactions.current
     if it is None or not transaction.is_about(it, newest.target) or site.again:
         site.preparer.stop()
+        if site.dead_man is not None and (site.again or (it is not None and it.digest == newest.target.digest)):
+            await site.dead_man.forgive()
         if site.again:
             await site.attempts.forget_others(())
             it = transaction.begun(newest.target, now)
@@ -108,7 +110,10 @@ async def judge(site: Site, view: View) -> None:
         site.attempts.held,
         view.unsupported,
     )
-    after = transaction.looked(it, progress.seen(picture, site.limits.progress), _now(site))
+    seen = progress.seen(picture, site.limits.progress)
+    if site.dead_man is not None and site.dead_man.on_trial:
+        seen = msgspec.structs.replace(seen, settled=False, waits=True)
+    after = transaction.looked(it, seen, _now(site))
     await _move(site, after)
     if after.stage != it.stage:
         site.wakes.wake()

@@ -4,7 +4,7 @@ import math
 from typing import Final
 
 from holdfast_edge.providers.port import Provider
-from holdfast_edge.reconcile.executor import asked
+from holdfast_edge.reconcile.asking import asked
 from holdfast_edge.reconcile.site import Site
 from holdfast_protocol.errors import ProviderError
 

@@ -116,6 +116,27 @@ class Journal:
         with self._database.transaction() as connection:
             attempt_rows.put(connection, attempt)
 
+    async def reverted(self, before: Owned | None, attempt: Attempt, *, at: int) -> None:
+        """Commit that a change was gone back from: what is applied now is what was before it, None: nothing."""
+        await self._database.call(self._reverted, before, attempt, at)
+        self._attempts.remember(attempt)
+
+    def _reverted(self, before: Owned | None, attempt: Attempt, at: int) -> None:
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO journal (key, action, digest, began_at, ended_at, outcome, message)"
+                " VALUES (?, 'revert', ?, ?, ?, 'done', ?)",
+                (attempt.key, attempt.digest, at, at, attempt.message),
+            )
+            attempt_rows.put(connection, attempt)
+            if before is not None:
+                owned_rows.put(connection, attempt.key, before)
+            else:
+                owned_rows.drop(connection, attempt.key)
+            alarm = {"reason": attempt.reason, "resource": attempt.key, "message": attempt.message}
+            notices.insert(connection, "Alarm", at, alarm)
+        self._owned.remember(attempt.key, before, durable=True)
+
     async def cancelled(self, number: int, *, at: int) -> None:
         """Commit that a newer target ended the attempt. [inv: newer-target-cancels-retries]"""
         await self._database.call(self._close, number, "cancelled", at)

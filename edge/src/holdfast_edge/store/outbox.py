@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Final, Self
 
 import anyio
+import msgspec
 
 from holdfast_edge.store.newest import KEPT as NEWEST_KEPT
 from holdfast_edge.store.newest import Newest, last_readings
 from holdfast_edge.store.outbox_opening import open_outbox
-from holdfast_edge.store.outbox_state import Depth, Page, Quotas, View
+from holdfast_edge.store.outbox_state import Depth, Odometer, Page, Quotas, View
 from holdfast_edge.store.outbox_writer import AT_ONCE, Append, Writer
 from holdfast_protocol.errors import MisuseError
 from holdfast_protocol.runtime.sqlite import Database
@@ -22,6 +23,8 @@ from holdfast_protocol.wire.messages import Record, StreamAck, StreamState
 from holdfast_protocol.wire.names import is_hex
 from holdfast_protocol.wire.readings import Reading
 
+SERIES: Final = "\n"  # begins the keys of readings in p1; no record's key has a line break
+MAX_TTL: Final = 10 * 366 * 86_400.0  # seconds
 MAX_CREDIT: Final = 64  # batches of a stream under way, whatever the hub grants
 
 
@@ -63,24 +66,39 @@ class Outbox:
         newest.take(last_readings(database))
         return cls(database, Writer(folder, database, streams, quotas, stamp, rows_at_once), newest, batches_at_once)
 
-    async def append_readings(self, readings: Sequence[Reading], *, cursor: tuple[str, bytes] | None = None) -> None:
-        """Return when `readings` (p3) and the producer's cursor (name, value) are durable, both or neither.
+    async def append_readings(
+        self,
+        readings: Sequence[Reading],
+        *,
+        stream: str = "p3",
+        ttl: float = 0.0,
+        cursor: tuple[str, bytes] | None = None,
+    ) -> None:
+        """Return when `readings` and the producer's cursor (name, value) are durable, both or neither.
 
-        Raises MisuseError `BadReading`, TransientError `DiskFull`.
+        `stream` is p1 (of each series, device and metric, only the newest is kept), p2 or p3; `ttl` in seconds is how
+        long they are worth sending, 0 for ever, by the time this node runs. Raises MisuseError `BadReading`,
+        TransientError `QuotaExceeded` (p1) or `DiskFull`.
         """
-        await self._append("p3", Append(readings=readings, cursor=cursor))
+        if stream not in ("p1", "p2", "p3") or not 0 <= ttl <= MAX_TTL:
+            raise MisuseError(f"readings go to p1, p2 or p3, not {stream!r}, for {ttl} s", reason="BadReading")
+        keys = [f"{SERIES}{each.device}\n{each.metric}" for each in readings] if stream == "p1" else ()
+        await self._append(stream, Append(readings=readings, keys=keys, ttl=int(ttl * 1000), cursor=cursor))
         self.newest.take(readings)
 
     async def append_records(
-        self, stream: str, records: Sequence[Record], *, keys: Sequence[str] | None = None
+        self, stream: str, records: Sequence[Record], *, keys: Sequence[str] | None = None, ttl: float = 0.0
     ) -> None:
         """Return when `records` are durable. In p1 each has a key, and replaces what was there with the same.
 
-        Raises MisuseError `BadRecord`, TransientError `QuotaExceeded` (p0, p1) or `DiskFull`.
+        `ttl` as for readings; p0 has none. Raises MisuseError `BadRecord`, TransientError `QuotaExceeded` (p0, p1) or
+        `DiskFull`.
         """
         if (stream == "p1") != (keys is not None) or (keys is not None and (len(keys) != len(records) or "" in keys)):
             raise MisuseError("records of p1 have a key each, no others have any", reason="BadRecord")
-        await self._append(stream, Append(records=records, keys=keys or ()))
+        if not 0 <= ttl <= MAX_TTL or (stream == "p0" and ttl):
+            raise MisuseError(f"records of {stream} cannot expire after {ttl} s", reason="BadRecord")
+        await self._append(stream, Append(records=records, keys=keys or (), ttl=int(ttl * 1000)))
 
     async def _append(self, stream: str, append: Append) -> None:
         self._writer.offer(stream, append)
@@ -100,7 +118,35 @@ class Outbox:
         return {name: stream.state for name, stream in self._writer.streams.items()}
 
     def depth(self) -> dict[str, Depth]:
-        return {name: stream.depth for name, stream in self._writer.streams.items()}
+        return {
+            name: msgspec.structs.replace(
+                stream.depth, quota=self._writer.quotas.of(name), losses=dict(self._writer.losses.get(name, {}))
+            )
+            for name, stream in self._writer.streams.items()
+        }
+
+    def taken(self) -> dict[str, int]:
+        """Return the bytes appended since the start, by class."""
+        return {name: stream.taken for name, stream in self._writer.streams.items()}
+
+    @property
+    def odometer(self) -> Odometer:
+        """How long this node has run, and what history it has sent of late, as last committed."""
+        return self._writer.odometer
+
+    async def spend(self, size: int) -> None:
+        """Count bytes of history that are about to be sent; durable on return."""
+        await self._database.call(self._writer.spend, size)
+
+    async def tidy(self) -> None:
+        """Drop what has expired; keep the odometer. Raises TransientError `DiskFull`."""
+        while await self._database.call(self._writer.tidy):
+            pass
+        self._bump()
+
+    async def settle(self) -> None:
+        """Note that nothing is under way: the link is gone. Never raises for a full disk."""
+        await self._database.call(self._writer.settle)
 
     async def acknowledge(self, ack: StreamAck) -> None:
         """Delete what the hub has committed, and remember what it lacks.
@@ -115,7 +161,7 @@ class Outbox:
         while more:
             _, more = await self._database.call(self._writer.release, ack)
         if ack.fork:
-            await self._database.call(self._writer.fork, ack.stream)
+            await self._database.call(self._writer.fork, ack.stream, ack.incarnation)
             self._acks.pop(ack.stream, None)
         elif ours:
             self._acks[ack.stream] = ack
@@ -135,9 +181,12 @@ class Outbox:
         credit = max(ack.credit, 1 if stream == "p0" else 0)  # no hub stops reports and alarms
         return View(ack.upto, max(ack.high, ack.upto), ack.missing, min(credit, MAX_CREDIT, self._batches_at_once))
 
-    async def read(self, stream: str, first: int, upto: int) -> Page | None:
-        """Return the segments from the one that holds `first` on, as many as fit a batch; None when there are none."""
-        return await self._database.call(self._writer.read, stream, first, upto)
+    async def read(self, stream: str, first: int, upto: int, size: int = 0) -> Page | None:
+        """Return the segments from the one that holds `first` on, as many as fit a batch, and `size` bytes if not 0.
+
+        None when there are none. What was read counts as sent until the hub has it.
+        """
+        return await self._database.call(self._writer.read, stream, first, upto, size)
 
     async def changed(self, revision: int) -> None:
         """Return once `revision` is no longer the current one."""

@@ -23,19 +23,21 @@ PAGE_BYTES: Final = 128 * 1024  # of blobs in a batch, unless one blob is larger
 _Found = tuple[int, int, bytes, bytes, Segment]  # first, bytes before compression, chain before and after
 
 
-def read(connection: sqlite3.Connection, stream: Stream, first: int, upto: int) -> Page | None:
+def read(connection: sqlite3.Connection, stream: Stream, first: int, upto: int, size: int = 0) -> Page | None:
     """Return the segments from the one that holds `first` on, none after the first beyond `upto`; None when none is held.
 
-    What was released and is asked for again is a tombstone. Raises PermanentError `BrokenGroup`, with the group's first
+    `size` is in bytes of blobs, at most and if not 0 PAGE_BYTES. What was released and is asked for again is a
+    tombstone. Raises PermanentError `BrokenGroup`, with the group's first
     sequence as its resource, when a blob is not what was stored.
     """
     found: list[_Found] = []
     blobs = raw = rows = 0
+    room = min(size or PAGE_BYTES, PAGE_BYTES)
     for each in _segments(connection, stream, max(first, stream.origin + 1), upto):
         at, cost, before, after, segment = each
         if isinstance(segment, Group):
             rows, blobs, raw = rows + segment.count, blobs + len(segment.blob), raw + cost
-        full = rows > MAX_BATCH_ROWS or blobs > PAGE_BYTES or raw > MAX_BATCH_RAW or len(found) == MAX_SEGMENTS
+        full = rows > MAX_BATCH_ROWS or blobs > room or raw > MAX_BATCH_RAW or len(found) == MAX_SEGMENTS
         if found and (full or at + segment.count - 1 > upto):
             break
         if found and at != _last(found[-1]) + 1:

@@ -180,7 +180,7 @@ def drop(connection: sqlite3.Connection, stream: Stream, first: int, reason: str
         (name, first, first - 1, reason),
     ).fetchone()
     following = connection.execute(
-        "SELECT last, size, chain FROM tombstones WHERE stream = ? AND first = ? AND reason = ?",
+        "SELECT last, size, chain FROM tombstones WHERE stream = ? AND first = ? AND reason IN (?, 'Downsampled')",
         (name, last + 1, reason),
     ).fetchone()
     if following:
@@ -197,6 +197,7 @@ def drop(connection: sqlite3.Connection, stream: Stream, first: int, reason: str
 
 def count_loss(connection: sqlite3.Connection, stream: Stream, reason: str, count: int, size: int) -> None:
     stream.lost += 0 if reason == "Compacted" else count
+    stream.dropped += 1
     connection.execute(
         "INSERT INTO losses VALUES (?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET rows = rows + excluded.rows, bytes = bytes + excluded.bytes",

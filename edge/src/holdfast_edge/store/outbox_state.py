@@ -99,6 +99,7 @@ class Stream(msgspec.Struct):
     coarse_bytes: int = 0  # held up to `coarse`
     loose: int = 0  # groups appended since it was last looked whether some make a larger one
     taken: int = 0  # bytes appended since the start
+    dropped: int = 0  # drops since the start
 
     @property
     def state(self) -> StreamState:

@@ -19,7 +19,9 @@ WORTH: Final = 0.9  # of its bytes at most must remain, or a group is left as it
 
 def make_room(connection: sqlite3.Connection, stream: Stream, quota: int) -> None:
     """Downsample and drop until `quota` bytes of p3 hold the rest."""
-    while stream.bytes > quota and (thin_one(connection, stream, quota) or rows.drop_oldest(connection, stream, "QuotaExceeded")):
+    while stream.bytes > quota and (
+        thin_one(connection, stream, quota) or rows.drop_oldest(connection, stream, "QuotaExceeded")
+    ):
         pass
 
 

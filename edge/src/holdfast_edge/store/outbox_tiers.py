@@ -8,7 +8,9 @@ that were never told to anybody may go to other rows of the same groups.
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from holdfast_edge.store import outbox_rows as rows
 from holdfast_edge.store.outbox_state import Stream
@@ -23,7 +25,7 @@ LOOKED_AT: Final = 5 * FANOUT  # groups at the end of a stream
 MERGED: Final = frozenset({"p2", "p3"})
 
 
-class Tail(NamedTuple):
+class Tail(msgspec.Struct, frozen=True):
     """A group at the end of a stream; those with one `sort` may be merged."""
 
     first: int

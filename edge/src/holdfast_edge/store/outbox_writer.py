@@ -1,7 +1,8 @@
 """The half of the outbox that runs in the database's thread: one transaction for all who wait, then the next."""
 
+import sqlite3
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,10 @@ import msgspec
 from holdfast_edge.store import outbox_files as files
 from holdfast_edge.store import outbox_pages as pages
 from holdfast_edge.store import outbox_rows as rows
-from holdfast_edge.store.outbox_state import Page, Quotas, Stream
+from holdfast_edge.store import outbox_sent as sent
+from holdfast_edge.store import outbox_thinning as thinning
+from holdfast_edge.store import outbox_tiers as tiers
+from holdfast_edge.store.outbox_state import Loss, Page, Quotas, Stream
 from holdfast_protocol.errors import HoldfastError, MisuseError, PermanentError, TransientError
 from holdfast_protocol.runtime.sqlite import Database
 from holdfast_protocol.wire import readings as reading_groups
@@ -24,6 +28,8 @@ from holdfast_protocol.wire.topics import STREAM_CLASSES
 AT_ONCE: Final = 16_000  # rows of one class in one transaction, so that p0 never waits for more
 ENDS: Final = 4096  # batches' ends remembered for each stream
 SHED: Final = 64  # groups dropped at a time to get out of a full disk
+EXPIRED_AT_ONCE: Final = 64  # groups dropped in one transaction because their time is over
+GRAINS: Final = 16  # a time to live is kept to so many parts of it, so that neighbours can be one group
 
 
 class Append(msgspec.Struct, eq=False):
@@ -31,7 +37,8 @@ class Append(msgspec.Struct, eq=False):
 
     readings: Sequence[Reading] = ()
     records: Sequence[Record] = ()
-    keys: Sequence[str] = ()  # one a record in p1, else none
+    keys: Sequence[str] = ()  # one a row in p1, else none
+    ttl: int = 0  # milliseconds these rows are worth sending; 0: for ever
     cursor: tuple[str, bytes] | None = None
     committed: bool = False
     error: HoldfastError | None = None
@@ -56,9 +63,11 @@ class Writer:
         self.streams = streams
         with database.reading() as connection:
             self.cursors: dict[str, bytes] = dict(connection.execute("SELECT name, value FROM cursors").fetchall())
+            self.losses: dict[str, dict[str, Loss]] = rows.losses(connection)
+            self.odometer = rows.odometer(connection)
         self._folder = folder
         self._database = database
-        self._quotas = quotas
+        self.quotas = quotas
         self._stamp = stamp
         self._rows_at_once = rows_at_once
         self._pending: dict[str, deque[Append]] = {name: deque() for name in STREAM_CLASSES}
@@ -122,19 +131,76 @@ class Writer:
 
     def _write(self, name: str, appends: Sequence[Append]) -> None:
         if name in ("p2", "p3"):
-            files.check_reserve(self._folder, self._quotas.ballast)
-        groups = _groups(name, appends)
+            files.check_reserve(self._folder, self.quotas.ballast)
+        groups = [(*group, ttl) for ttl, alike in _by_ttl(appends).items() for group in _groups(name, alike)]
         cursors = dict(append.cursor for append in appends if append.cursor is not None)
         stamp = self._stamp()
+        odometer = self.odometer.at(stamp.boot_id, stamp.boottime)
         stream = copy(self.streams[name])
         with self._database.transaction() as connection:
-            for kind, key, encoded in groups:
-                rows.insert(connection, stream, encoded, kind, stamp, key)
+            for kind, key, encoded, ttl in groups:
+                rows.insert(connection, stream, encoded, kind, stamp, key, _end(odometer.total, ttl))
             connection.executemany("INSERT OR REPLACE INTO cursors VALUES (?, ?)", cursors.items())
-            rows.evict(connection, stream, self._quotas.of(name))
+            rows.expire(connection, stream, odometer.total, EXPIRED_AT_ONCE)
+            tiers.merge(connection, stream)
+            if name == "p3":
+                thinning.make_room(connection, stream, self.quotas.p3)
+            else:
+                rows.evict(connection, stream, self.quotas.of(name))
             rows.save(connection, stream)
-        self.streams[name] = stream
+            rows.save_odometer(connection, odometer)
+            losses = self._losses_of(connection, stream)
+        self.streams[name], self.losses, self.odometer = stream, losses, odometer
         self.cursors |= cursors
+
+    def _losses_of(self, connection: sqlite3.Connection, stream: Stream) -> dict[str, dict[str, Loss]]:
+        """Return what was ever dropped, read anew only when this transaction dropped something."""
+        if stream.dropped == self.streams[stream.stream].dropped:
+            return self.losses
+        return rows.losses(connection)
+
+    def tidy(self) -> bool:
+        """Drop what has expired and note how long the node has run; return whether there may be more to drop."""
+        stamp, more = self._stamp(), False
+        odometer = self.odometer.at(stamp.boot_id, stamp.boottime)
+        streams = {name: copy(stream) for name, stream in self.streams.items()}
+        with self._database.transaction() as connection:
+            for stream in streams.values():
+                more = rows.expire(connection, stream, odometer.total, EXPIRED_AT_ONCE) or more
+                rows.save(connection, stream)
+            rows.save_odometer(connection, odometer)
+            losses = rows.losses(connection)
+        self.streams, self.losses, self.odometer = streams, losses, odometer
+        files.load_ballast(self._folder, self.quotas.ballast)
+        return more
+
+    def spend(self, size: int) -> None:
+        """Count bytes of history against today's budget, before they are sent."""
+        stamp = self._stamp()
+        odometer = self.odometer.at(stamp.boot_id, stamp.boottime)
+        odometer = msgspec.structs.replace(odometer, spent=odometer.spent + size)
+        with self._database.transaction() as connection:
+            rows.save_odometer(connection, odometer)
+        self.odometer = odometer
+
+    def settle(self) -> None:
+        """The link is gone: what comes from now on has not been sent."""
+        for name in tiers.MERGED:
+            stream = copy(self.streams[name])
+            sent.settle(stream)
+            self._save_sent(stream)
+
+    def _save_sent(self, stream: Stream) -> None:
+        try:
+            with self._database.transaction() as connection:
+                sent.save(connection, stream)
+        except TransientError as error:
+            # A full disk must still be emptied. Without the note, and after a kill, a group sent could be written anew:
+            # the hub would call that a fork, and all of it go again under another name.
+            if error.reason != "DiskFull":
+                raise
+            files.drop_ballast(self._folder)
+        self.streams[stream.stream] = stream
 
     def release(self, ack: StreamAck) -> tuple[bool, bool]:
         """Delete a part of what the hub has; return whether it is our history it speaks of, and whether more remains."""
@@ -162,23 +228,30 @@ class Writer:
             rows.save(connection, stream)
         self.streams[ack.stream] = stream
         self._ends[ack.stream] = {last: end for last, end in ends.items() if last > stream.acked}
-        files.load_ballast(self._folder, self._quotas.ballast)
+        files.load_ballast(self._folder, self.quotas.ballast)
         return True, more
 
-    def fork(self, name: str) -> None:
-        """Go on under a new incarnation, from what the hub has acknowledged; sequences and chain continue."""
+    def fork(self, name: str, incarnation: str) -> None:
+        """Go on under a new incarnation, from what the hub has acknowledged; sequences and chain continue.
+
+        Nothing when `incarnation` is not the present one: the hub says a fork as often as it meets one."""
         stream = copy(self.streams[name])
+        if stream.incarnation != incarnation:
+            return
         with self._database.transaction() as connection:
             rows.fork(connection, stream)
             rows.save(connection, stream)
         self.streams[name] = stream
 
-    def read(self, name: str, first: int, upto: int) -> Page | None:
-        """Return a page, as `outbox_pages.read`; a damaged group becomes a tombstone on the way."""
+    def read(self, name: str, first: int, upto: int, size: int) -> Page | None:
+        """Return a page, as `outbox_pages.read`; a damaged group becomes a tombstone on the way.
+
+        What is returned counts as sent, durably, before it is.
+        """
         while True:
             try:
                 with self._database.reading() as connection:
-                    page = pages.read(connection, self.streams[name], first, upto)
+                    page = pages.read(connection, self.streams[name], first, upto, size)
                 return self._noted(name, page)
             except PermanentError as error:
                 if error.reason != "BrokenGroup":
@@ -191,6 +264,10 @@ class Writer:
 
     def _noted(self, name: str, page: Page | None) -> Page | None:
         if page is not None:
+            if name in tiers.MERGED and not sent.covers(self.streams[name], page.first, page.last):
+                stream = copy(self.streams[name])
+                sent.cover(stream, page.first, page.last)
+                self._save_sent(stream)
             ends = self._ends[name]
             ends[page.last] = page.after
             if len(ends) > ENDS:
@@ -203,14 +280,32 @@ def _fail(appends: Sequence[Append], error: HoldfastError) -> None:
         append.error = error
 
 
+def _by_ttl(appends: Sequence[Append]) -> dict[int, list[Append]]:
+    found: dict[int, list[Append]] = {}
+    for append in appends:
+        found.setdefault(append.ttl, []).append(append)
+    return found
+
+
+def _end(now: int, ttl: int) -> int:
+    """Return when rows expire by the odometer, up to a sixteenth of their time later than asked; 0: never."""
+    grain = max(ttl // GRAINS, 1)
+    return -(-(now + ttl) // grain) * grain if ttl else 0
+
+
 def _groups(name: str, appends: Sequence[Append]) -> list[tuple[str, str, Encoded]]:
     """Return kind, key and encoding of every group; a row of p1 is a group of its own, so that it can be replaced."""
-    readings = [reading for append in appends for reading in append.readings]
-    groups = [("readings", "", encoded) for encoded in reading_groups.encode(readings)]
     if name == "p1":
-        for append in appends:
-            for record, key in zip(append.records, append.keys, strict=True):
-                groups += [("records", key, encoded) for encoded in record_groups.encode([record])]
-        return groups
+        return [group for append in appends for group in _keyed(append)]
+    readings = [reading for append in appends for reading in append.readings]
     records = [record for append in appends for record in append.records]
+    groups = [("readings", "", encoded) for encoded in reading_groups.encode(readings)]
     return groups + [("records", "", encoded) for encoded in record_groups.encode(records)]
+
+
+def _keyed(append: Append) -> Iterator[tuple[str, str, Encoded]]:
+    keys = iter(append.keys)
+    for reading in append.readings:
+        yield "readings", next(keys), reading_groups.encode([reading])[0]
+    for record in append.records:
+        yield "records", next(keys), record_groups.encode([record])[0]

@@ -1,9 +1,9 @@
 """Carrying out steps at the engine. Each may be begun again after a kill anywhere: what is there already is taken up."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from threading import Semaphore
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -21,6 +21,8 @@ from holdfast_protocol.kinds.pods.pull_secrets import Login
 from holdfast_protocol.kinds.pods.specification import SITE, ContainerPlan, PodPlan
 from holdfast_protocol.wire.names import SiteName
 
+T = TypeVar("T")
+
 
 class Builder:
     def __init__(self, engine: Engine, rules: Rules, site: SiteName, turns: Semaphore | None = None) -> None:
@@ -28,6 +30,7 @@ class Builder:
         self._rules = rules
         self._site = site
         self.images = Images(engine, turns)
+        self._networking = anyio.Lock()
 
     async def carry_out(self, plan: Sequence[Step], planned: Planned, sight: Sight) -> None:
         """Do a plan's steps: nothing is taken away before what is to stand in its place can be made."""
@@ -40,13 +43,16 @@ class Builder:
         for step in plan:
             if step.action == "replace":
                 await anyio.to_thread.run_sync(volumes.remove_folder, pods[step.replica])
-        for step in made:
+
+        async def built(step: Step) -> None:
             standing = {
                 each.container: each
                 for each in sight.containers
                 if each.replica == str(step.replica) and each.id not in gone
             }
             await self.build(pods[step.replica], standing, planned.workload.pod.restart_policy, names)
+
+        await _side_by_side(built, made)
         for step in plan:
             for each in step.ids:
                 if step.action == "unpause":
@@ -56,19 +62,11 @@ class Builder:
 
     async def remove(self, containers: Iterable[Found]) -> None:
         """Remove containers side by side: each may take its time to end."""
-        errors: list[ProviderError] = []
 
         async def removed(each: Found) -> None:
-            try:
-                await self._engine.remove(each.id, each.grace_s)
-            except ProviderError as error:
-                errors.append(error)
+            await self._engine.remove(each.id, each.grace_s)
 
-        async with anyio.create_task_group() as group:
-            for each in containers:
-                group.start_soon(removed, each)
-        if errors:
-            raise errors[0]
+        await _side_by_side(removed, containers)
 
     async def check(
         self, pods: Sequence[PodPlan], logins: Mapping[str, Login], wait_s: float | None = WAIT_S
@@ -97,7 +95,8 @@ class Builder:
     async def build(
         self, pod: PodPlan, standing: Mapping[str, Found], policy: RestartPolicy, names: Mapping[str, str]
     ) -> None:
-        """Make and start what a Pod lacks: its next initContainer, or its containers once those have ended well."""
+        """Make and start what a Pod lacks: its next initContainer, or its containers once those have ended well; after
+        the first, whose network they share, the others side by side."""
         await anyio.to_thread.run_sync(partial(volumes.make, pod))
         if not any(each.container in standing for each in pod.containers):
             for each in pod.init:
@@ -106,13 +105,17 @@ class Builder:
                     number = there.id if there else await self._create(pod, each, "", names)
                     await self._engine.start(number)
                     return
-        first = ""
-        for each in pod.containers:
+
+        async def stood(each: ContainerPlan) -> str:
             there = standing.get(each.container)
             number = there.id if there else await self._create(pod, each, first, names)
-            first = first or number
             if there is None or should_run(policy, there):
                 await self._engine.start(number)
+            return number
+
+        first = ""
+        first = await stood(pod.containers[0])
+        await _side_by_side(stood, pod.containers[1:])
 
     async def _create(self, pod: PodPlan, each: ContainerPlan, first: str, names: Mapping[str, str]) -> str:
         config: dict[str, Any] = each.config | {"Image": names.get(each.image, each.image)}
@@ -120,11 +123,29 @@ class Builder:
             config["HostConfig"] = each.host | {"NetworkMode": f"container:{first}"}
         elif pod.networked:
             network = network_name(self._site)
-            await self._engine.ensure_network(network, {SITE: self._site})
+            async with self._networking:  # two at once would make two of one name
+                await self._engine.ensure_network(network, {SITE: self._site})
             config["HostConfig"] = each.host | {"NetworkMode": network}
             aliases = list(pod.aliases) if each.container == pod.containers[0].container else []
             config["NetworkingConfig"] = {"EndpointsConfig": {network: {"Aliases": aliases}}}
         return await self._engine.create(each.name, config)
+
+
+async def _side_by_side(do: Callable[[T], Awaitable[object]], every: Iterable[T]) -> None:
+    """Do it for each at once, to the end; then raise the first ProviderError."""
+    errors: list[ProviderError] = []
+
+    async def tried(each: T) -> None:
+        try:
+            await do(each)
+        except ProviderError as error:
+            errors.append(error)
+
+    async with anyio.create_task_group() as group:
+        for each in every:
+            group.start_soon(tried, each)
+    if errors:
+        raise errors[0]
 
 
 def network_name(site: SiteName) -> str:

@@ -305,9 +305,10 @@ def _image(client: Any, reference: str, mirrors: Mapping[str, str]) -> Image | N
 
 
 def _tail(client: Any, container: str, lines: int) -> str:
+    written: bytes = b""
     with _gone_is_fine():
-        return bytes(client.logs(container, tail=lines, timestamps=True)).decode(errors="replace")
-    return ""
+        written = client.logs(container, tail=lines, timestamps=True)
+    return str(written, "utf-8", "replace")
 
 
 def _stop(client: Any, container: str, grace_s: int) -> None:

@@ -29,20 +29,24 @@ class OwnedTexts:
         self._roots = Roots([anchor], [state])
         self._owned = Owned(Ledger(state), self._roots)
         self._looks = Looks()
+        self._known: dict[str, tuple[str, int, str]] = {}  # by path: the text last asked for, its bytes and digest
         self._watch = PathWatch(lambda path: self._roots.folders(self._roots.place(path)))
 
     def difference(self, path: str, text: str) -> str:
         """Return what is wrong with the file, "" when it is as wanted. Raises PermanentError when it cannot be read."""
-        content = text.encode()
+        known = self._known.get(path)
+        if known is None or known[0] != text:
+            content = text.encode()
+            known = self._known[path] = (text, len(content), digest_bytes(content))
         try:
-            look = self._looks.look(path, len(content))
+            look = self._looks.look(path, known[1])
         except OSError as error:
             raise failures.provider_error(error, path) from error
         if look is None:
             return "file: nothing is there"
         if look.kind != "file":
             return "file: no plain file stands there"
-        return "" if look.digest == digest_bytes(content) else "file: differs"
+        return "" if look.digest == known[2] else "file: differs"
 
     def claim(self, resource: Resource, path: str, others: Mapping[ResourceKey, Resource]) -> None:
         """Raise PermanentError when another resource of the target owns the file: two would overwrite each other."""
@@ -78,6 +82,8 @@ class OwnedTexts:
         """Watch these and all of ours from now on. For the event loop."""
         wanted = {*paths, *self._owned.paths()}
         self._looks.keep_only(wanted)
+        if len(self._known) > len(wanted):
+            self._known = {path: known for path, known in list(self._known.items()) if path in wanted}
         self._watch.follow(wanted)
 
     async def run_watch(self, wake: Wake) -> None:

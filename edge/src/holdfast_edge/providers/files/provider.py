@@ -12,6 +12,7 @@ from holdfast_edge.providers.disk.ledger import Ledger
 from holdfast_edge.providers.disk.looks import Look, Looks
 from holdfast_edge.providers.disk.owned import Owned
 from holdfast_edge.providers.disk.replace import KEEP
+from holdfast_edge.providers.disk.turns import in_turn
 from holdfast_edge.providers.disk.watch import PathWatch
 from holdfast_edge.providers.files.accounts import Accounts
 from holdfast_edge.providers.files.wanted import Wanted, reference, wanted
@@ -34,6 +35,9 @@ class FileProvider:
         self._looks = Looks()
         self._watch = PathWatch(lambda path: self._roots.folders(self._roots.place(path)))
         self._wanted: dict[ResourceKey, tuple[str, str, Wanted]] = {}  # with the digests of both sources
+        self._inside: set[str] = (
+            set()
+        )  # of the paths looked at: found to be inside the roots, which is about text alone
 
     def check(self, resource: Resource, scope: Scope) -> None:
         self._roots.place(self._want(resource, scope).path)
@@ -42,7 +46,7 @@ class FileProvider:
         """Nothing is fetched for these kinds."""
 
     async def observe(self, resources: Sequence[Resource], scope: Scope) -> Mapping[ResourceKey, Observed]:
-        found, paths = await anyio.to_thread.run_sync(self._observe, resources, scope)
+        found, paths = await in_turn(self._observe, resources, scope)
         self._watch.follow(paths)
         return found
 
@@ -67,7 +71,9 @@ class FileProvider:
         for resource in resources:
             try:
                 want = self._want(resource, scope)
-                self._roots.place(want.path)
+                if want.path not in self._inside:
+                    self._roots.place(want.path)
+                    self._inside.add(want.path)
                 paths.add(want.path)
                 found[resource.key] = self._one(resource.key, want, accounts)
             except HoldfastError as error:
@@ -75,6 +81,7 @@ class FileProvider:
             except OSError as error:
                 found[resource.key] = failures.unseen(resource.key, failures.provider_error(error, want.path))
         self._looks.keep_only(paths)
+        self._inside &= paths
         return found, paths
 
     def _one(self, key: ResourceKey, want: Wanted, accounts: Accounts) -> Observed:

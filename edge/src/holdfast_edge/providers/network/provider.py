@@ -5,6 +5,7 @@ What an interface had before us (addresses, MTU, whether it was up) is in the le
 
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,6 +84,14 @@ class NetworkInterfaceProvider:
         await anyio.to_thread.run_sync(self._remove, key)
         self._wanted.pop(key, None)
 
+    async def revert(self, key: ResourceKey, body: dict[str, Any], before: Resource | None, scope: Scope) -> None:
+        """As apply or remove, but for the way to the hub: it was so before."""
+        if before is not None:
+            await anyio.to_thread.run_sync(partial(self._apply, before, scope, forced=True))
+        else:
+            await anyio.to_thread.run_sync(partial(self._remove, key, forced=True))
+            self._wanted.pop(key, None)
+
     async def run_watch(self, wake: Wake) -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(self._texts.run_watch, wake)
@@ -149,14 +158,15 @@ class NetworkInterfaceProvider:
             status=status,
         )
 
-    def _apply(self, resource: Resource, scope: Scope) -> None:
+    def _apply(self, resource: Resource, scope: Scope, *, forced: bool = False) -> None:
         want, key = self._want(resource), resource.key
         files = self._paths(want)
         with self._lock:
             for path in files:
                 self._texts.claim(resource, path, scope.resources)
             links = self._live.links()
-            self._refuse_cut(want, way.find_path(self._hub, links, resolve=True))
+            if not forced:
+                self._refuse_cut(want, way.find_path(self._hub, links, resolve=True))
             managed = self._live.managed()
             link = find(links, want.interface, want.mac)
             note = self._note(key)
@@ -223,10 +233,10 @@ class NetworkInterfaceProvider:
     def _is_ours(self, state: Managed) -> bool:
         return state.file.startswith(f"{self._folder}/10-holdfast-")
 
-    def _remove(self, key: ResourceKey) -> None:
+    def _remove(self, key: ResourceKey, *, forced: bool = False) -> None:
         with self._lock:
             note = self._note(key)
-            if note is not None:
+            if note is not None and not forced:
                 self._refuse_removal(note)
             self._take_away(key)
 

@@ -12,6 +12,7 @@ import msgspec
 
 from holdfast_edge.providers.disk import failures
 from holdfast_edge.providers.disk.texts import OwnedTexts
+from holdfast_edge.providers.disk.turns import in_turn
 from holdfast_edge.providers.port import Observed, Scope, Wake
 from holdfast_edge.providers.sysctl.live import Live
 from holdfast_protocol.errors import PermanentError, WireError
@@ -41,7 +42,7 @@ class SysctlProvider:
         """Nothing is fetched for these kinds."""
 
     async def observe(self, resources: Sequence[Resource], scope: Scope) -> Mapping[ResourceKey, Observed]:
-        found = await anyio.to_thread.run_sync(failures.each_seen, resources, self._one)
+        found = await in_turn(failures.each_seen, resources, self._one)
         self._texts.follow(self._path(each) for each in resources if is_name(each.name))
         return found
 

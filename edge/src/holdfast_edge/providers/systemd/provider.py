@@ -13,9 +13,11 @@ from typing import Any, Final
 
 import anyio
 import anyio.to_thread
+import msgspec
 
 from holdfast_edge.providers.disk import failures
 from holdfast_edge.providers.disk.programs import Programs
+from holdfast_edge.providers.disk.turns import in_turn
 from holdfast_edge.providers.port import Observed, Scope, Wake
 from holdfast_edge.providers.systemd import journal, transition
 from holdfast_edge.providers.systemd.home import Home
@@ -28,6 +30,7 @@ from holdfast_edge.providers.systemd.verify import Verifier
 from holdfast_protocol.errors import HoldfastError, PermanentError, UnsupportedError, WireError
 from holdfast_protocol.kinds import systemd_mount, systemd_service, systemd_socket, systemd_timer
 from holdfast_protocol.kinds.units import Wanted
+from holdfast_protocol.wire.digest import digest
 from holdfast_protocol.wire.names import ResourceKey
 from holdfast_protocol.wire.target import Resource
 
@@ -63,11 +66,11 @@ class UnitProvider:
         self._wanted: dict[ResourceKey, tuple[str, Wanted]] = {}
 
     def check(self, resource: Resource, scope: Scope) -> None:
-        self._want(resource)
+        self._want(resource, scope)
 
     async def prepare(self, resource: Resource, scope: Scope) -> None:
         """Have systemd itself read the files, as copies."""
-        want = self._want(resource)
+        want = self._want(resource, scope)
         await anyio.to_thread.run_sync(self._verifier.verify, want.name, want.files, want.digest)
 
     async def observe(self, resources: Sequence[Resource], scope: Scope) -> Mapping[ResourceKey, Observed]:
@@ -75,10 +78,10 @@ class UnitProvider:
         wants: dict[ResourceKey, Wanted] = {}
         for resource in resources:
             try:
-                wants[resource.key] = self._want(resource)
+                wants[resource.key] = self._want(resource, scope)
             except HoldfastError as error:
                 found[resource.key] = failures.unseen(resource.key, error)
-        disks, fresh = await anyio.to_thread.run_sync(self._files.look, wants)
+        disks, fresh = await in_turn(self._files.look, wants)
         names = [want.name for want in wants.values()]
         self._files.follow(wants.values())
         self._backend.follow(names)
@@ -89,7 +92,7 @@ class UnitProvider:
         return found
 
     async def apply(self, resource: Resource, scope: Scope) -> None:
-        want = self._want(resource)
+        want = self._want(resource, scope)
         self._refuse_shared(resource, want, scope)
         key = resource.key
         stale = await anyio.to_thread.run_sync(self._files.is_stale, key, want)
@@ -127,7 +130,19 @@ class UnitProvider:
     async def close(self) -> None:
         await self._backend.close()
 
-    def _want(self, resource: Resource) -> Wanted:
+    def _want(self, resource: Resource, scope: Scope) -> Wanted:
+        """Return what the unit is, what it is to be restarted with included."""
+        want = self._alone(resource)
+        if not want.restart_on:
+            return want
+        missing = [key for key in want.restart_on if key not in scope.resources]
+        if missing:
+            hint = "name resources of the same target"
+            raise PermanentError(f"spec.restartOn: {missing[0]} is not there", reason="MissingReference", hint=hint)
+        read = [[key, scope.resources[key].digest] for key in sorted(want.restart_on)]
+        return msgspec.structs.replace(want, digest=digest([want.digest, read]))
+
+    def _alone(self, resource: Resource) -> Wanted:
         known = self._wanted.get(resource.key)
         if known is not None and known[0] == resource.digest:
             return known[1]
@@ -165,7 +180,7 @@ class UnitProvider:
         """Two resources of one unit would overwrite each other for ever."""
         owner = self._files.owner(want)
         other = scope.resources.get(owner) if owner is not None and owner != resource.key else None
-        if other is not None and other.kind in _KINDS and self._want(other).name == want.name:
+        if other is not None and other.kind in _KINDS and self._want(other, scope).name == want.name:
             raise PermanentError(f"{want.name} is already written by {other.key}", reason="NameTaken")
 
     async def _refuse_foreign(self, want: Wanted, state: UnitState) -> None:

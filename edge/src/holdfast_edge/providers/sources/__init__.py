@@ -1,0 +1,1 @@
+"""DeviceSource: which inputs this node takes, kept for the ingest loops."""

@@ -1,0 +1,246 @@
+"""Dead man: makes risky changes on trial, tries the way to the hub after them, and goes back by itself.
+
+A guard outside this process does the last part when the agent is gone or hangs. [inv: agent-is-never-its-own-casualty]
+"""
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import anyio
+import msgspec
+
+from holdfast_edge.core import attempts
+from holdfast_edge.core.diff import Owned
+from holdfast_edge.core.observed import Observed
+from holdfast_edge.core.steps import Change, Remove, digest_of
+from holdfast_edge.core.trial import REASON, Changed, Limits, Sign, Trial, joined, verdict
+from holdfast_edge.providers.port import Reverter, Scope
+from holdfast_edge.providers.registry import Registry
+from holdfast_edge.reconcile.asking import asked
+from holdfast_edge.store.board import Board
+from holdfast_edge.store.contact import Contact
+from holdfast_edge.store.journal import Journal
+from holdfast_edge.store.trials import Refused, Trials
+from holdfast_protocol.errors import PermanentError, ProviderError, TransientError
+from holdfast_protocol.kinds.risk import is_risky
+from holdfast_protocol.runtime.clock import Clock
+from holdfast_protocol.wire import target
+from holdfast_protocol.wire.names import ResourceKey
+
+POLL: Final = 1.0  # seconds
+RESTARTED: Final = "the agent was started again before the way to the hub was tried"
+HINT: Final = "make the change another way; holdfast-edge retry, or holdfast retry SITE at the hub, tries it again"
+
+
+class Guard(Protocol):
+    """Somebody outside this process who goes back when we do not."""
+
+    async def arm(self, trial: str, seconds: float) -> None:
+        """Go back from the trial of that id in so many seconds, whatever was said before. Raises TransientError."""
+        ...
+
+    async def disarm(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Safety:
+    """What a dead man needs from around: `connects` tries a new connection to the hub's broker."""
+
+    limits: Limits
+    contact: Contact
+    guard: Guard
+    connects: Callable[[], Awaitable[bool]]
+    around: Callable[[], Awaitable[tuple[str, ...]]]
+
+
+class DeadMan:
+    def __init__(
+        self,
+        safety: Safety,
+        registry: Registry,
+        journal: Journal,
+        owned: Callable[[], Mapping[ResourceKey, Owned]],
+        trials: Trials,
+        board: Board,
+        clock: Clock,
+        boot_id: str,
+        *,
+        deadline: float,
+        wake: Callable[[], None],
+    ) -> None:
+        """`owned` returns what is ours now; `deadline` is in seconds for taking back one change."""
+        self._safety = safety
+        self._registry = registry
+        self._journal = journal
+        self._owned = owned
+        self._trials = trials
+        self._board = board
+        self._clock = clock
+        self._boot_id = boot_id
+        self._deadline = deadline
+        self._wake = wake
+        self._under_way: set[ResourceKey] = set()
+        self._going_back = False
+        self._begun = anyio.Event()
+        self._lock = anyio.Lock()
+
+    @property
+    def on_trial(self) -> frozenset[ResourceKey]:
+        trial = self._trials.current
+        return frozenset() if trial is None else frozenset(each.key for each in trial.changes)
+
+    def shown(self, observed: Mapping[ResourceKey, Observed]) -> dict[ResourceKey, Observed]:
+        """Return a look in which what is on trial is not ready yet: nothing builds on it, and it becomes no last-good."""
+        trial = self.on_trial
+        text = f"kept if the hub, or the local check, is reached within {self._safety.limits.within_s:g} s"
+        return {
+            key: msgspec.structs.replace(seen, readiness="progressing", reason="OnTrial", message=text)
+            if key in trial and seen.as_wanted
+            else seen
+            for key, seen in observed.items()
+        }
+
+    def refuse(self, change: Change) -> None:
+        """Raise PermanentError for what was gone back from before."""
+        known = self._trials.refused.get(change.key)
+        if known is not None and known.digest == digest_of(change):
+            raise PermanentError(known.cause, reason=REASON, hint=HINT)
+
+    async def forgive(self) -> None:
+        """Let everything be tried once more: a person says so."""
+        await self._trials.put(self._trials.current, {})
+
+    async def arm(self, change: Change) -> None:
+        """Put a change on trial before its effect, when it is risky. Raises TransientError when that cannot be."""
+        before = self._owned().get(change.key)
+        if before is not None and not before.digest:
+            before = None  # begun, never applied whole
+        if not self._is_risky(change, before):
+            return
+        async with self._lock:
+            if self._going_back:
+                raise TransientError("other changes are just being gone back from", after=POLL, reason="OnTrial")
+            now, trial = self._clock.boottime(), self._trials.current
+            if trial is None:
+                hub = self._safety.contact.heard_at is not None
+                around = () if hub else await self._safety.around()
+                trial = Trial(secrets.token_hex(8), self._boot_id, now, hub, around)
+            after = None if isinstance(change, Remove) else change.resource.body
+            trial = joined(trial, Changed(change.key, before, after, digest_of(change)), now)
+            if not trial.changes:
+                await self._end()
+                return
+            self._under_way.add(change.key)
+            await self._trials.put(trial)
+            await self._safety.guard.arm(trial.id, self._safety.limits.guard_s)
+            self._begun.set()
+
+    async def made(self, change: Change) -> None:
+        """Count from now: the effect is over, however it ended."""
+        if change.key not in self._under_way:
+            return
+        async with self._lock:
+            self._under_way.discard(change.key)
+            trial = self._trials.current
+            if trial is not None and not self._going_back:
+                await self._trials.put(msgspec.structs.replace(trial, since=self._clock.boottime()))
+
+    async def recover(self) -> None:
+        """Go back from what a kill or a reboot interrupted, before anything else is done."""
+        trial = self._trials.current
+        if trial is not None:
+            await self._go_back(trial, trial.cause or RESTARTED)
+
+    async def run(self) -> None:
+        """Judge trials, for ever."""
+        while True:
+            trial = self._trials.current
+            if trial is None:
+                self._begun = anyio.Event()
+                await self._begun.wait()
+                continue
+            try:
+                await self._judge(trial)
+            except TransientError as error:  # the disk refuses: it is judged again, and the guard stands
+                self._board.note("trial", f"{error.reason}: {error.message}")
+            await self._clock.sleep(POLL)
+
+    async def _judge(self, trial: Trial) -> None:
+        sign = await self._sign(trial)
+        async with self._lock:
+            if self._trials.current != trial or (self._under_way and sign.at - trial.since < self._deadline):
+                return  # another change came, or is being made: it starts the time anew
+            said = verdict(trial, sign, self._safety.limits, self._boot_id)
+            if said == "wait":
+                return
+            if said == "keep":
+                await self._end()
+                self._wake()
+                return
+            self._going_back = True
+        await self._go_back(trial, said)
+
+    async def _sign(self, trial: Trial) -> Sign:
+        contact = self._safety.contact
+        if not trial.hub:
+            around = await self._safety.around()
+            return Sign(self._clock.boottime(), None, False, around)
+        contact.ask()
+        connects = await self._safety.connects()
+        return Sign(self._clock.boottime(), contact.heard_at, connects, ())
+
+    async def _end(self) -> None:
+        await self._trials.put(None)
+        await self._safety.guard.disarm()
+        self._board.note("trial", "")
+
+    async def _go_back(self, trial: Trial, cause: str) -> None:
+        """[inv: intent-before-effect] What cannot be taken back now is tried again at the next turn."""
+        self._going_back = True
+        try:
+            trial = msgspec.structs.replace(trial, cause=cause)
+            refused = {each.key: Refused(each.digest, cause) for each in trial.changes}
+            await self._trials.put(trial, {**self._trials.refused, **refused})
+            for change in reversed(trial.changes):
+                await asked(
+                    taken_back(change, self._registry), within=self._deadline, phase="revert", resource=change.key
+                )
+                await self._journal.reverted(change.before, self._attempt(change, cause), at=self._now_ms())
+            await self._end()
+        except ProviderError as error:
+            self._board.note("trial", f"{error.resource}: cannot be gone back from: {error.reason}: {error.message}")
+        finally:
+            self._going_back = False
+            self._begun.set()
+            self._wake()
+
+    def _attempt(self, change: Changed, cause: str) -> attempts.Attempt:
+        error = PermanentError(cause, reason=REASON, hint=HINT)
+        now = self._clock.boottime()
+        return attempts.failed(None, change.key, change.digest, error, now=now, boot_id=self._boot_id, jitter=1.0)
+
+    def _is_risky(self, change: Change, before: Owned | None) -> bool:
+        if isinstance(change, Remove):
+            return is_risky(change.body)
+        if before is not None and before.digest == change.resource.digest:
+            return False  # a repair: it was tried when it was new
+        return is_risky(change.resource.body) or (before is not None and is_risky(before.body))
+
+    def _now_ms(self) -> int:
+        return int(self._clock.wall() * 1000)
+
+
+async def taken_back(change: Changed, registry: Registry) -> None:
+    """Bring what a change was about back to how it stood before. May be called again at any time."""
+    provider = registry.provider(change.key)
+    before = target.resource(change.before.body) if change.before is not None else None
+    after: dict[str, Any] = change.after or (change.before.body if change.before is not None else {})
+    scope = Scope({} if before is None else {change.key: before}, {change.key: after})
+    if isinstance(provider, Reverter):
+        await provider.revert(change.key, after, before, scope)
+    elif before is not None:
+        await provider.apply(before, scope)
+    else:
+        await provider.remove(change.key, after)
