@@ -69,12 +69,17 @@ async def test_nothing_is_acknowledged_while_the_outbox_cannot_commit(tmp_path: 
             return outbox.cursor(name)
 
         async def append_readings(
-            self, readings: Sequence[Reading], *, cursor: tuple[str, bytes] | None = None
+            self,
+            readings: Sequence[Reading],
+            *,
+            stream: str = "p3",
+            ttl: float = 0.0,
+            cursor: tuple[str, bytes] | None = None,
         ) -> None:
             self.tried += 1
             if not self.room:
                 raise TransientError("no space left", reason="DiskFull")
-            await outbox.append_readings(readings, cursor=cursor)
+            await outbox.append_readings(readings, stream=stream, ttl=ttl, cursor=cursor)
 
         async def append_records(self, stream: str, records: Sequence[Record]) -> None:
             await outbox.append_records(stream, records)

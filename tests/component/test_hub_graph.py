@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast_hub.operations import apply, diff, render, views
+from holdfast_hub.operations import apply, diff, ejection, render, views
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.operations.placement import Asked, explain_placement
 from holdfast_hub.operations.sites import SiteWords, add_site
@@ -111,7 +111,7 @@ async def test_the_program_is_shown_by_render_and_diff_and_eject_as_undecided(hu
     (changed,) = (await diff.diff(hub, files(LATE.replace("content != ''", "content == 'x'")), author="test")).groups
     assert changed.changed == []
     assert "${base.spec.content == 'x'}" in changed.diff
-    ejected = (await render.eject(hub, [])).files
+    ejected = (await ejection.eject_blueprints(hub, [])).files
     assert "${base.status.path}" in ejected["west/undecided-resources.yaml"]
     assert not any("line-" in path for path in ejected)
 

@@ -9,7 +9,7 @@ import pytest
 
 from holdfast_hub.link import answers
 from holdfast_hub.link.answers import Message
-from holdfast_hub.operations import apply, diff, render, sites, views
+from holdfast_hub.operations import apply, diff, ejection, render, sites, views
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.operations.kits import KitWords, site_kit
 from holdfast_hub.operations.sites import SiteWords
@@ -396,13 +396,13 @@ async def test_rendering_can_be_narrowed_to_a_site(hub: Hub) -> None:
 
 async def test_eject_writes_the_files_of_stored_and_given_instances(hub: Hub) -> None:
     await put(hub, BLUEPRINT, instance())
-    stored = await render.eject(hub, [])
+    stored = await ejection.eject_blueprints(hub, [])
     assert stored.files
-    given = await render.eject(hub, files(BLUEPRINT, instance("other", path="/etc/other")))
+    given = await ejection.eject_blueprints(hub, files(BLUEPRINT, instance("other", path="/etc/other")))
     assert set(stored.files) < set(given.files)
-    assert (await render.eject(hub, [], blueprint="greeting")).files == stored.files
+    assert (await ejection.eject_blueprints(hub, [], blueprint="greeting")).files == stored.files
     with pytest.raises(NotFoundError):
-        await render.eject(hub, [], blueprint="nothing")
+        await ejection.eject_blueprints(hub, [], blueprint="nothing")
 
 
 async def test_labels_are_set_and_taken_away(hub: Hub) -> None:
@@ -492,5 +492,5 @@ async def test_old_targets_go_and_with_them_contents_nobody_refers_to(hub: Hub) 
 async def test_two_kinds_with_an_instance_of_one_name_eject_into_two_folders(hub: Hub) -> None:
     other = BLUEPRINT.replace("greeting", "parting").replace("Greeting", "Parting")
     await put(hub, BLUEPRINT, other, instance(), instance(kind="Parting", path="/etc/bye"))
-    ejected = await render.eject(hub, [])
+    ejected = await ejection.eject_blueprints(hub, [])
     assert {path.split("/")[0] for path in ejected.files} == {"west", "Parting.west"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast_hub.operations import apply, render, views
+from holdfast_hub.operations import apply, ejection, views
 from holdfast_hub.operations.hub import Hub
 from holdfast_protocol.errors import ConflictError, InputError
 from support.builders import SITE
@@ -96,10 +96,10 @@ async def test_a_forced_breaking_change_passes_by_what_is_pinned(fleet: Hub) -> 
 
 
 async def test_eject_and_render_use_the_revision_kept(fleet: Hub) -> None:
-    ejected = await render.eject(fleet, [])
+    ejected = await ejection.eject_blueprints(fleet, [])
     assert ejected.files["west/files/etc/motd"] == "hello"
     assert ejected.files["other/files/etc/other"] == "second"
-    given = await render.eject(fleet, files(pinned(path="/etc/new")))
+    given = await ejection.eject_blueprints(fleet, files(pinned(path="/etc/new")))
     assert given.files["west/files/etc/new"] == "hello"
 
 

@@ -18,7 +18,7 @@ from holdfast_protocol.wire.batch import GENESIS, Group, Tombstone
 from holdfast_protocol.wire.envelope import Signer
 from holdfast_protocol.wire.messages import StreamState
 from holdfast_protocol.wire.names import NodeName, SiteName
-from holdfast_protocol.wire.readings import Reading, Value, encode
+from holdfast_protocol.wire.readings import MAX_ROWS, Reading, Value, encode
 from holdfast_protocol.wire.topics import Address
 from support.streams import INCARNATION, NODE, SIGNER, SITE, STAMP, UP, Hub, chain, group, record, sealed
 
@@ -295,7 +295,7 @@ async def test_on_a_full_disk_nothing_is_acknowledged_and_later_everything_is_st
         for each in encode([Reading("d", "m", n, random.random()) for n in range(20_000)])
     ]
     batches = [
-        sealed([each], first=1 + 2000 * n, before=chain(groups[:n]), high=20_000) for n, each in enumerate(groups)
+        sealed([each], first=1 + MAX_ROWS * n, before=chain(groups[:n]), high=20_000) for n, each in enumerate(groups)
     ]
     database = Database(tmp_path / "readings.db", schema, max_bytes=400_000)
     ingest = Ingest(StreamStore(database), lambda site, node: {SIGNER.keyid: SIGNER.public})

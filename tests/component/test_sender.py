@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from holdfast_edge.link.sender import run_sender
-from holdfast_edge.store import outbox_pages
+from holdfast_edge.store import outbox_pages, outbox_tiers
 from holdfast_edge.store.outbox import Outbox
 from holdfast_protocol.errors import LinkLost
 from holdfast_protocol.wire.batch import Tombstone
@@ -19,6 +19,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox_pages, "PAGE_BYTES", 1)  # a batch is one group
+    monkeypatch.setattr(outbox_tiers, "FANOUT", 1 << 30)  # as it was appended
 
 
 async def send(wire: Wire, outbox: Outbox, until: Callable[[], bool], *, probe_after: float = 0.05) -> None:

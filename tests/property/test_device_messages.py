@@ -5,7 +5,8 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast_edge.core.mapping import Rejection, readings_of
+from holdfast_protocol.mapping.convention import readings_of
+from holdfast_protocol.mapping.values import Rejection
 from holdfast_protocol.wire import readings as columns
 from holdfast_protocol.wire.compression import decompress
 

@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from holdfast_edge.store import outbox_pages
 from holdfast_edge.store.outbox import Outbox
 from holdfast_edge.store.outbox_state import Page, Quotas
 from holdfast_protocol.wire import batch
@@ -46,6 +47,8 @@ class OutboxModel(RuleBasedStateMachine):
         self.incarnations = {name: state.incarnation for name, state in self.outbox.states().items()}
         self.used = set(self.incarnations.values())
         self.cursor = b""
+        self.told: dict[tuple[str, int], int] = {}  # numbers of sequences that may have been sent
+        self.gone: set[int] = set()  # numbers of p3 that were acknowledged
 
     def run(self, function: Callable[..., Coroutine[Any, Any, T]], *values: Any, **named: Any) -> T:
         async def call() -> T:
@@ -79,9 +82,26 @@ class OutboxModel(RuleBasedStateMachine):
         self.number += len(keys)
 
     def pages(self, stream: str) -> list[Page]:
+        """Return what is held as it would be sent; from now on it may have been."""
+        found = self.seen(stream, self.outbox.read)
+        if stream in ("p2", "p3"):
+            for page in found:
+                self.told |= {(stream, sequence): number for sequence, number in numbered(page).items()}
+        return found
+
+    def looked_at(self, stream: str) -> list[Page]:
+        """Return what is held, and tell nobody."""
+
+        async def look(name: str, first: int, upto: int) -> Page | None:
+            with self.outbox._database.reading() as connection:
+                return outbox_pages.read(connection, self.outbox._writer.streams[name], first, upto)
+
+        return self.seen(stream, look)
+
+    def seen(self, stream: str, read: Callable[..., Coroutine[Any, Any, Page | None]]) -> list[Page]:
         found = []
         at = self.acked[stream] + 1
-        while page := self.run(self.outbox.read, stream, at, len(self.rows[stream])):
+        while page := self.run(read, stream, at, len(self.rows[stream])):
             assert page.first <= at <= page.last
             found.append(page)
             at = page.last + 1
@@ -101,6 +121,8 @@ class OutboxModel(RuleBasedStateMachine):
                 self.append_states(["a", "b", "c"] * 2, 0)
             self.run(self.outbox.acknowledge, self.ack(page, stream))
             self.acked[stream], self.anchors[stream] = page.last, page.after
+            if stream == "p3":
+                self.gone |= {n for (name, at), n in self.told.items() if name == stream and at <= page.last}
 
     @rule(
         stream=st.sampled_from(STREAM_CLASSES),
@@ -143,6 +165,11 @@ class OutboxModel(RuleBasedStateMachine):
         self.incarnations[stream] = state.incarnation
 
     @rule()
+    def settle(self) -> None:
+        """The link is gone."""
+        self.run(self.outbox.settle)
+
+    @rule()
     def kill(self) -> None:
         """The files as they are at a kill -9 are all that is left."""
         self.opened += 1
@@ -180,14 +207,20 @@ class OutboxModel(RuleBasedStateMachine):
             assert depth.bytes <= QUOTAS.of(stream)
             assert (depth.oldest > 0) == bool(held)
             model = self.rows[stream]
-            assert all(model[sequence - 1].number == number for sequence, number in held.items())
+            if stream == "p3":  # what nobody was told may change places
+                assert len(set(held.values())) == len(held)
+                assert set(held.values()) <= {row.number for row in model} - self.gone
+            else:
+                assert all(model[sequence - 1].number == number for sequence, number in held.items())
+            told = {sequence: number for (name, sequence), number in self.told.items() if name == stream}
+            assert all(held[sequence] == number for sequence, number in told.items() if sequence in held)
             dropped = set(range(self.acked[stream] + 1, len(model) + 1)) - held.keys()
             if stream == "p0":
                 assert not dropped
             elif stream == "p1":
                 newest = {row.key: sequence for sequence, row in enumerate(model, 1)}
                 assert all(newest[model[sequence - 1].key] > sequence for sequence in dropped)
-            elif dropped and held:
+            elif dropped and held and stream == "p2":
                 assert max(dropped) < min(held)  # oldest first
         assert self.outbox.cursor("devices") == self.cursor
 
@@ -195,7 +228,7 @@ class OutboxModel(RuleBasedStateMachine):
         """Return the number of the row at each sequence still held, after checking that what is read has no hole."""
         held: dict[int, int] = {}
         at, chain = self.acked[stream] + 1, self.anchors[stream]
-        for page in self.pages(stream):
+        for page in self.looked_at(stream):
             if at == self.acked[stream] + 1 and page.first < at:  # a tombstone that grew over what was acknowledged
                 assert page.origin < page.first
             else:
@@ -214,6 +247,16 @@ class OutboxModel(RuleBasedStateMachine):
         if hasattr(self, "outbox"):
             self.outbox.close()
             shutil.rmtree(self.folder)
+
+
+def numbered(page: Page) -> dict[int, int]:
+    """Return the number at each sequence of a page."""
+    found: dict[int, int] = {}
+    for each in batch.placed(page.first, page.before, page.segments):
+        if isinstance(each.segment, Group):
+            (content,) = contents([each.segment])
+            found |= dict(enumerate(numbers(content), each.first))
+    return found
 
 
 def numbers(content: object) -> list[int]:

@@ -271,7 +271,7 @@ class FakeConnection:
         self._connected = True
         return Connected(present, 65_535, self._broker._max_packet)
 
-    async def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+    async def subscribe(self, subscriptions: Sequence[Subscription], *, beside: bool = False) -> None:
         await self._step()
         filters = self._broker.session(self.options).filters
         for each in subscriptions:
@@ -308,7 +308,7 @@ class FakeConnection:
             if not self._broker.busy and self._broker.roll(0.5):
                 self._flush(lost=False)
 
-    async def round_trip(self) -> None:
+    async def round_trip(self, *, beside: bool = False) -> None:
         await self._step()
         self._flush(lost=False)
 

@@ -76,8 +76,9 @@ class Machine:
         """This host's address on the machine's cable."""
         return self.cable.here
 
-    def start(self) -> None:
-        """Boot from the root as it is now; returns when systemd has finished starting (engine included)."""
+    def start(self, *, plugged: bool = True) -> None:
+        """Boot from the root as it is now; returns when systemd has finished starting (engine included). Not `plugged`: with
+        the cable cut from the beginning."""
         groups = cgroups.create(leftovers.group(self.folder))
         begin = [sys.executable, "-I", "-S", launch.__file__, *map(str, groups), "--"]
         with (self.folder / "console.log").open("ab") as console:
@@ -92,6 +93,8 @@ class Machine:
         try:
             self.leader = until(self._find_leader, _BOOT_S, f"{self.name} to start systemd")
             self.cable.connect(self.leader, self.hub)
+            if not plugged:
+                self.cable.cut()
             until(self._is_up, _BOOT_S, f"{self.name} to finish booting", every=0.05)
         except (TimeoutError, RuntimeError) as error:
             error.add_note((self.folder / "console.log").read_text(errors="replace")[-3000:])
@@ -143,11 +146,11 @@ class Machine:
     def restore(self) -> None:
         self.cable.restore()
 
-    def reboot(self) -> None:
-        """Shut down in order and boot again; everything in the file system stays."""
+    def reboot(self, *, plugged: bool = True) -> None:
+        """Shut down in order and boot again, as `start` does; everything in the file system stays."""
         self.run(["systemctl", "reboot"], check=False)
         self._ended()
-        self.start()
+        self.start(plugged=plugged)
 
     def cut_power(self) -> None:
         """End every process of the machine at once; `start` boots it again."""

@@ -15,11 +15,12 @@ import anyio
 import anyio.to_thread
 import msgspec
 
+from holdfast_edge.core.own import UNITS as OWN_UNITS
 from holdfast_edge.providers.firewall.provider import FirewallProvider
 from holdfast_edge.providers.hostname.provider import HostnameProvider
 from holdfast_edge.providers.network.provider import NetworkInterfaceProvider
 from holdfast_edge.providers.port import Scope
-from holdfast_edge.providers.registry import OWN_UNITS, Registry
+from holdfast_edge.providers.registry import Registry
 from holdfast_edge.providers.systemd.clock import TimeProvider
 from holdfast_edge.providers.systemd.dbus import DbusSystemd
 from holdfast_edge.providers.systemd.drop_ins import DropInProvider

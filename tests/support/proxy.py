@@ -1,4 +1,7 @@
-"""A TCP proxy that is a bad network: latency, a limited rate, cuts; and a meter.
+"""A TCP proxy that is a bad network: latency, a limited rate, loss, cuts; and a meter.
+
+Loss is what TCP makes of it: a packet that is lost is sent again after a wait that doubles, everything behind it waits, and
+a connection that loses too many in a row is given up.
 
 async with proxy.running("127.0.0.1", broker_port) as line:
     line.latency_s = 0.05
@@ -6,14 +9,18 @@ async with proxy.running("127.0.0.1", broker_port) as line:
     line.cut()
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 import anyio
 from anyio.abc import SocketAttribute, SocketStream
+from anyio.from_thread import start_blocking_portal
 
 _READ_BYTES = 65536
+_PACKET = 1400  # bytes
+_GIVE_UP = 15  # losses in a row, as Linux does
 _QUEUED_READS = 64  # on the way in one direction; a full queue stops reading, as a full line would
 
 
@@ -26,6 +33,9 @@ class Proxy:
     port: int = 0
     latency_s: float = 0.0  # one way
     bytes_per_s: float = 0.0  # each way and connection; 0: no limit
+    loss: float = 0.0  # the chance of each packet to be lost, each time it is sent
+    retry_s: float = 0.2  # from a loss until it is sent again; twice as much after the next
+    chance: random.Random = field(default_factory=random.Random)
     bytes_up: int = 0  # to the server, handed over
     bytes_down: int = 0
     connections: int = 0  # taken so far
@@ -76,6 +86,8 @@ class Proxy:
                 async for due, content in exit_:
                     await anyio.sleep(max(0.0, due - anyio.current_time()))
                     await self._open.wait()
+                    if not await self._passes(content):
+                        break
                     try:
                         await sink.send(content)
                     except (anyio.BrokenResourceError, anyio.ClosedResourceError):
@@ -85,6 +97,17 @@ class Proxy:
                     else:
                         self.bytes_down += len(content)
             scope.cancel()
+
+    async def _passes(self, content: bytes) -> bool:
+        """Wait as long as the losses on the way take; return False when they end the connection."""
+        for _ in range(0, len(content), _PACKET):
+            lost = 0
+            while self.chance.random() < self.loss:
+                if lost == _GIVE_UP:
+                    return False
+                await anyio.sleep(self.retry_s * 2 ** min(lost, 4))
+                lost += 1
+        return True
 
     async def _read(self, source: SocketStream, entry: anyio.abc.ObjectSendStream[tuple[float, bytes]]) -> None:
         async with entry:
@@ -109,3 +132,10 @@ async def running(host: str, to_port: int, *, listen: str = "127.0.0.1", port: i
         group.start_soon(listener.serve, line._serve)
         yield line
         group.cancel_scope.cancel()
+
+
+@contextmanager
+def beside(host: str, to_port: int) -> Iterator[Proxy]:
+    """Run a proxy in a thread of its own, for a test that has no event loop."""
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(running(host, to_port)) as line:
+        yield line

@@ -227,13 +227,16 @@ def test_the_document_s_example_works_as_printed_with_and_without_a_hub(hub: Hub
     done = hub.call("apply", "-f", files[0], "-f", files[1])
     assert done.status == 0, done.err
     assert "west-europe.yaml:5:10: warning: spec.image" in done.err
-    wanted = {"deployment.yaml", "otel-config.yaml", "camera-driver.unit", "cloud.yaml"}
+    printed = {"deployment.yaml", "otel-config.yaml", "camera-driver.unit"}
+    wanted = printed | {"cloud.yaml", "docker-compose.yaml", "install.sh", "README.md"}
     with_hub = hub.call("blueprint", "eject", "--blueprint", files[0], "--output-dir", tmp_path / "exit-plan")
     assert with_hub.status == 0, with_hub.err
     assert {path.name for path in (tmp_path / "exit-plan/west-europe").iterdir()} == wanted
     words = ["blueprint", "eject", "--blueprint", files[0], "--blueprint", files[1], "--output-dir", tmp_path / "alone"]
     alone = subprocess.run([BIN / "holdfast", "--socket", tmp_path / "none", *words], capture_output=True, text=True)
     assert alone.returncode == 0, alone.stderr
+    checked = subprocess.run(["sh", "-n", tmp_path / "alone/west-europe/install.sh"], capture_output=True, text=True)
+    assert (checked.returncode, checked.stderr) == (0, "")
     for name in wanted:
         found = (tmp_path / "alone/west-europe" / name).read_text()
         assert found == (tmp_path / "exit-plan/west-europe" / name).read_text()

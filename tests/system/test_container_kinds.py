@@ -419,6 +419,26 @@ async def test_pods_find_one_another_by_the_name_of_a_service_and_by_that_of_the
     assert site.engine.client.networks(names=["holdfast-lyon"]) == []
 
 
+async def test_replicas_made_at_once_stand_in_one_network(site: Site) -> None:
+    site.put(service("shop", "web"))
+    wanted = site.put(deployment("web", replicas=4))
+    assert (await site.apply(wanted)).as_wanted
+    assert len({str(each["NetworkSettings"]["Networks"]["holdfast-lyon"]) for each in site.containers()}) == 4
+    assert len(site.engine.client.networks(names=["^holdfast-lyon$"])) == 1
+    await site.remove(wanted)
+    assert site.engine.client.networks(names=["^holdfast-lyon$"]) == []
+
+
+async def test_a_container_that_cannot_start_is_told_and_holds_up_no_later_one_of_its_pod(site: Site) -> None:
+    bad = container(name="bad", command=["/no/such/program"])
+    body = deployment("web")
+    body["spec"]["template"]["spec"]["containers"] += [bad, container(name="other")]
+    with pytest.raises(TransientError, match="no/such/program"):
+        await site.apply(site.put(body))
+    states = {each["Config"]["Labels"]["holdfast.io/container"]: each["State"]["Status"] for each in site.containers()}
+    assert states == {"app": "running", "bad": "created", "other": "running"}
+
+
 async def test_each_pod_of_a_stateful_set_has_a_name_behind_its_service(site: Site) -> None:
     wanted = site.put(service("db", "db", clusterIP="None"))
     await site.apply(wanted)

@@ -17,6 +17,7 @@ from support import slice as slices
 from support.builders import STRANGER, a_target, file_body
 from support.slice import KEPT, SITE, Slice
 from support.waiting import until
+from support.wrong_clock import SINCE_1970, YEAR, WrongClock
 
 
 def opened(sealed: bytes) -> Target:
@@ -268,31 +269,7 @@ def test_a_full_disk_stops_no_repair_while_the_reserve_lasts_and_loses_no_readin
 
 
 PRESENT = 0.0
-YEAR = 365.25 * 86400  # seconds
 DECADE = 10 * YEAR
-SINCE_1970 = time.time() - 60
-
-
-class WrongClock:
-    """Runs an agent under a wall clock that is off by as many seconds as is said, also while it runs."""
-
-    def __init__(self, whole: Slice, off: float) -> None:
-        library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-        self._file = whole.folder / "clock"
-        self.step(off)
-        settings = {
-            "LD_PRELOAD": library,
-            "FAKETIME_TIMESTAMP_FILE": self._file,
-            "FAKETIME_NO_CACHE": 1,
-            "FAKETIME_DONT_FAKE_MONOTONIC": 1,  # neither does a wrong wall clock move the time since boot
-            "NO_FAKE_STAT": 1,
-        }
-        whole.agent.words[:0] = ["env", *(f"{name}={value}" for name, value in settings.items())]
-
-    def step(self, off: float) -> None:
-        fresh = self._file.with_suffix(".new")
-        fresh.write_text(f"{off:+.0f}\n")
-        fresh.replace(self._file)
 
 
 @pytest.mark.invariant("nothing-is-removed-because-of-time")
@@ -305,7 +282,7 @@ def test_a_site_whose_clock_is_wrong_or_steps_converges_delivers_and_removes_not
     tmp_path: Path, first: float, then: float
 ) -> None:
     with slices.running(tmp_path, devices=True, online=False) as whole:
-        clock = WrongClock(whole, first)
+        clock = WrongClock(whole.folder, first, whole.agent)
         whole.agent.start()
         whole.apply("one")
         whole.converged("one")

@@ -1,6 +1,9 @@
-"""Two hundred kills at random moments, of agent, hub and broker: not one reading lost or doubled, the site as it should be."""
+"""Kills at random moments, of agent, hub and broker: not one reading lost or doubled, the site as it should be. And power
+cuts: old or new state of each resource, never half. `scripts/bench kills` is the long form."""
 
+import json
 import random
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -8,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from support import mosquitto, publisher
+from support import crashes, machines, mosquitto, publisher
 from support.fleet import Agent, Hub, Program, ended
 from support.waiting import until
 
 KILLS = 200
 SEED = 20261121
 SPREAD = 0.35  # seconds a victim lives on average before the next kill
+APPLYING_KILLS = 12
+CUTS = 10
 
 
 def instance(path: Path, generation: int) -> str:
@@ -98,3 +103,42 @@ def exact(hub: Hub) -> dict | None:  # type: ignore[type-arg]
     ledger = hub.call("ledger", "press-01", "-o", "json").json
     done = ledger["exact"] and not any(stream["pending"] for stream in ledger["streams"])
     return ledger if done else None
+
+
+@pytest.mark.root
+@pytest.mark.invariant("intent-before-effect")
+def test_a_loop_killed_while_it_applies_comes_to_its_target_by_itself() -> None:
+    assert machines.why_not() == ""
+    with machines.lab() as lab:
+        (machine,) = lab.boot("press-01")
+        machine.run(["mkdir", "/srv/crashes"])
+        words = crashing("kills", Path("/srv/crashes"), APPLYING_KILLS)
+        ended = json.loads(machine.run(words, timeout=110).stdout)
+    assert ended["mend"] == []
+    assert ended["count"] == APPLYING_KILLS
+    assert ended["targets"] > 1
+
+
+@pytest.mark.root
+@pytest.mark.invariant("commit-before-ack")
+def test_after_a_power_cut_every_file_is_old_or_new_and_the_rest_is_finished(tmp_path: Path) -> None:
+    done = subprocess.run(crashing("cuts", tmp_path, CUTS), capture_output=True, text=True, timeout=110, check=True)
+    ended = json.loads(done.stdout)
+    assert ended["mend"] == [], done.stderr
+    assert ended["count"] == CUTS
+    assert ended["targets"] > CUTS
+
+
+def crashing(way: str, folder: Path, count: int) -> list[str]:
+    tests = Path(crashes.__file__).parents[1]
+    return [
+        "env",
+        f"PYTHONPATH={tests}",
+        sys.executable,
+        "-m",
+        "support.crashes",
+        way,
+        str(folder),
+        str(count),
+        str(SEED),
+    ]

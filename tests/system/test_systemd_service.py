@@ -18,6 +18,7 @@ from holdfast_protocol.errors import PermanentError, TransientError
 from holdfast_protocol.wire import target
 from holdfast_protocol.wire.target import Resource
 from support import user_systemd
+from support.builders import file_body
 from support.user_systemd import UserSystemd
 
 pytestmark = [pytest.mark.anyio, pytest.mark.root]
@@ -354,7 +355,7 @@ async def test_a_kill_between_writing_and_restarting_is_made_good_by_the_next_ag
 ) -> None:
     await converge(provider, service("halfway"))
     newer = service("halfway", UNIT.format(version=2))
-    provider._files.write(newer.key, provider._want(newer))  # and then the kill
+    provider._files.write(newer.key, provider._want(newer, NOTHING))  # and then the kill
     async with providing(systemd, tmp_path) as successor:
         seen = await look(successor, newer)
         assert "unit: not in effect yet" in seen.differences
@@ -395,9 +396,38 @@ async def test_without_a_bus_the_error_is_transient_and_the_watch_finds_the_next
 async def test_looking_at_forty_unchanged_services_is_cheap(systemd: UserSystemd, provider: UnitProvider) -> None:
     resources = [service(f"many-{n}", enabled=False, running=False) for n in range(40)]
     for resource in resources:
-        await anyio.to_thread.run_sync(provider._files.write, resource.key, provider._want(resource))
+        await anyio.to_thread.run_sync(provider._files.write, resource.key, provider._want(resource, NOTHING))
     await provider._backend.reload()
     await provider.observe(resources, NOTHING)
     start = time.process_time()
     await provider.observe(resources, NOTHING)
     assert time.process_time() - start < 0.05
+
+
+async def test_a_service_is_restarted_with_what_it_has_read_and_with_nothing_else(
+    systemd: UserSystemd, provider: UnitProvider
+) -> None:
+    def wanted(content: str, other: str = "x") -> tuple[Resource, Scope]:
+        files = [
+            target.resource(file_body(name, f"/srv/{name}", text))
+            for name, text in (("config", content), ("other", other))
+        ]
+        reader = service("reader", restartOn=["File/config"])
+        return reader, Scope({each.key: each for each in (*files, reader)})
+
+    async def pid_after(reader: Resource, scope: Scope) -> str:
+        seen = (await provider.observe([reader], scope))[reader.key]
+        if not seen.as_wanted:
+            await provider.apply(reader, scope)
+
+        async def try_look() -> Observed:
+            return (await provider.observe([reader], scope))[reader.key]
+
+        await eventually(try_look, lambda seen: seen.as_wanted)
+        return shown(systemd, "reader", "MainPID")[0]
+
+    first = await pid_after(*wanted("one"))
+    assert await pid_after(*wanted("one", other="y")) == first
+    assert await pid_after(*wanted("two")) != first
+    with pytest.raises(PermanentError, match=r"spec\.restartOn: File/config is not there"):
+        provider.check(wanted("one")[0], NOTHING)

@@ -69,3 +69,16 @@ def test_a_circle_is_refused_by_name() -> None:
     with pytest.raises(WireError, match="File/") as refusal:
         order.sequence(graph)
     assert refusal.value.reason == "DependencyCycle"
+
+
+def test_a_service_comes_after_what_it_is_restarted_with_where_that_is_in_the_target() -> None:
+    spec = {"unit": "", "restartOn": ["File/b", "File/elsewhere", 7]}
+    graph = order.dependencies([thing("SystemdService", "a", spec=spec), thing("File", "b")])
+    assert graph["SystemdService/a"] == ("File/b",)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet", "Job", "CronJob"])
+def test_every_workload_comes_after_the_configuration_it_mentions(kind: str) -> None:
+    spec = {"template": {"spec": {"volumes": [{"configMap": {"name": "c"}}]}}}
+    graph = order.dependencies([thing(kind, "a", spec=spec), thing("ConfigMap", "c")])
+    assert graph[f"{kind}/a"] == ("ConfigMap/c",)  # type: ignore[index]

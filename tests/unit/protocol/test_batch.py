@@ -11,7 +11,7 @@ from holdfast_protocol.wire import batch, contents, readings
 from holdfast_protocol.wire.batch import GENESIS, Group, Tombstone
 from holdfast_protocol.wire.envelope import Signer
 from holdfast_protocol.wire.messages import Record
-from holdfast_protocol.wire.readings import Reading
+from holdfast_protocol.wire.readings import MAX_ROWS, Reading
 from support.streams import SIGNER, STAMP, chain, group, sealed
 
 KEYS = {SIGNER.keyid: SIGNER.public}
@@ -70,7 +70,7 @@ def test_a_batch_of_another_key_is_refused_before_it_is_read() -> None:
         ([Tombstone(1, 1, "", b"t" * 32)], {}, "BadShape"),
         ([Tombstone(1, 1, "x" * 65, b"t" * 32)], {}, "BadShape"),
         ([Tombstone(1, 1, "Compacted", b"t")], {}, "BadShape"),
-        ([Group(2001, "readings", STAMP, b"")], {}, "BadShape"),
+        ([Group(MAX_ROWS + 1, "readings", STAMP, b"")], {}, "BadShape"),
         ([Group(1, "readings", STAMP, bytes(readings.MAX_BLOB + 1))], {}, "BadShape"),
         ([Group(1, "pictures", STAMP, b"")], {}, "BadShape"),  # type: ignore[arg-type]
         ([Group(1, "readings", batch.Stamp("b", 0, 2**60), b"")], {}, "BadShape"),

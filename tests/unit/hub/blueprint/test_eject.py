@@ -39,7 +39,7 @@ def file(resource_id: str, spec: str) -> str:
 
 def ejected(resources: str) -> dict[str, str]:
     definition = a_definition(resources)
-    return eject(definition, an_instance(definition))
+    return eject(definition, an_instance(definition)).files
 
 
 def test_units_are_named_by_what_they_say_they_are_and_by_id_where_two_say_the_same() -> None:
@@ -64,18 +64,27 @@ def test_a_units_drop_ins_come_along() -> None:
 
 
 def test_files_keep_their_content_and_a_list_says_mode_and_owner() -> None:
-    files = ejected(
+    definition = a_definition(
         file("motd", "{path: /etc/motd, content: 'hello', mode: '0644', owner: root}")
         + file("blob", "{path: /var/lib/blob, contentBase64: //79}")
         + file("key", "{path: /etc/key, contentFrom: {secret: s, key: k}}")
+        + file("lost", "{path: /etc/lost, contentFrom: {secret: elsewhere, key: k}}")
+        + "- id: secret\n  template: {apiVersion: v1, kind: Secret, metadata: {name: s}, stringData: {k: sesame}}\n"
     )
+    folder = eject(definition, an_instance(definition))
+    files = folder.files
     assert files["one/files/etc/motd"] == "hello"
-    assert files["one/files/var/lib/blob.base64"] == "//79"
+    assert folder.files["one/files/var/lib/blob"] == "//79"
+    assert folder.encoded == ("one/files/var/lib/blob",), "what is no text is written as what it is"
     assert yaml.safe_load(files["one/file-modes.yaml"])["files"] == [
         {"path": "/etc/motd", "mode": "0644", "owner": "root", "file": "files/etc/motd"},
-        {"path": "/var/lib/blob", "file": "files/var/lib/blob.base64"},
-        {"path": "/etc/key", "contentFrom": {"secret": "s", "key": "k"}},
+        {"path": "/var/lib/blob", "file": "files/var/lib/blob"},
+        {"path": "/etc/key", "mode": "0600", "file": "files/etc/key"},
     ]
+    assert folder.private == ("one/files/etc/key", "one/secret.yaml")
+    assert files["one/files/etc/key"] == "sesame"
+    assert "File/lost: its content comes from Secret elsewhere" in files["one/README.md"]
+    assert "lost" not in files["one/install.sh"]
 
 
 @pytest.mark.parametrize("path", ["etc/motd", "/etc/../shadow", "/a//b", "/a/", '"/a\\nb"', "/", '""'])

@@ -58,9 +58,10 @@ def test_it_renders_its_three_resources_with_typed_values() -> None:
 
 
 def test_it_ejects_to_the_files_printed_and_the_cloud_resources_manifest() -> None:
-    files = eject(*the_seed())
+    files = eject(*the_seed()).files
     printed = {"west-europe/deployment.yaml", "west-europe/otel-config.yaml", "west-europe/camera-driver.unit"}
-    assert set(files) == printed | {"west-europe/cloud.yaml"}
+    more = {"west-europe/install.sh", "west-europe/README.md", "west-europe/docker-compose.yaml"}
+    assert set(files) == printed | more | {"west-europe/cloud.yaml"}
     comment, unit = files["west-europe/camera-driver.unit"].split("\n", 1)
     assert comment.startswith("# Install as /etc/systemd/system/west-europe-driver.service")
     assert unit == render(*the_seed())[2].body["spec"]["unit"]

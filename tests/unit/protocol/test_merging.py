@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from holdfast_hub.blueprint.merging import merge_flaws, merged
+from holdfast_protocol.blueprint.merging import merge_flaws, merged
 
 POD: dict[str, Any] = {
     "apiVersion": "v1",

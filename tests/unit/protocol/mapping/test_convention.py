@@ -2,8 +2,10 @@
 
 import pytest
 
-from holdfast_edge.core.mapping import MAX_METRICS, MAX_PAYLOAD, MAX_TEXT, Rejection, prefixes, readings_of
 from holdfast_protocol.errors import InputError
+from holdfast_protocol.mapping.convention import prefixes, readings_of
+from holdfast_protocol.mapping.formats import MAX_PAYLOAD
+from holdfast_protocol.mapping.values import MAX_METRICS, MAX_TEXT, Rejection
 from holdfast_protocol.wire.readings import Reading
 
 NOW = 1_790_000_000_000

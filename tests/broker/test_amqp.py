@@ -1,0 +1,308 @@
+"""A queue of a real RabbitMQ, our input and the outbox: what survives when either end is killed."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import aio_pika
+import anyio
+import pytest
+from aio_pika.abc import AbstractChannel
+
+from holdfast_edge.ingest import amqp
+from holdfast_edge.ingest.amqp import Feed, run_amqp
+from holdfast_edge.ingest.intake import Intake
+from holdfast_edge.store.outbox import Outbox
+from holdfast_protocol.errors import LinkLost, TransientError
+from holdfast_protocol.mapping.convention import plain
+from holdfast_protocol.runtime.clock import SystemClock
+from holdfast_protocol.runtime.link import LinkState
+from support import rabbitmq
+from support.clock import Running, eventually
+from support.devices import stored_readings, stored_records
+from support.sources import running_sources, secret, source
+from support.streams import open_outbox
+
+pytestmark = pytest.mark.anyio
+_names = count(1)
+Publish = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[rabbitmq.RabbitMQ]:
+    with rabbitmq.running() as it:
+        yield it
+
+
+@pytest.fixture
+def feed(broker: rabbitmq.RabbitMQ) -> Feed:
+    """A queue of its own for each test, bound to the topic exchange every broker has."""
+    name = f"q{next(_names)}"
+    return Feed("127.0.0.1", broker.port, name, "guest", "guest", exchange="amq.topic", keys=(f"{name}.#",))
+
+
+class Hasty(SystemClock):
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(min(seconds, 0.05))
+
+
+@asynccontextmanager
+async def ingest(feed: Feed, outbox: Outbox) -> AsyncIterator[list[LinkState]]:
+    states: list[LinkState] = []
+
+    async def loop() -> None:
+        clock = Hasty()
+        intake = Intake("source/amqp", plain((f"{feed.queue}/#",)), outbox, clock)
+        await run_amqp(feed, intake, clock, on_state=states.append)
+
+    async with Running(loop):
+        await eventually(lambda: settled(states), within=20)
+        yield states
+
+
+def settled(states: list[LinkState]) -> int:
+    return [state.doing for state in states].count("settled")
+
+
+@asynccontextmanager
+async def channel(feed: Feed) -> AsyncIterator[AbstractChannel]:
+    connection = await aio_pika.connect(port=feed.port, host=feed.host, login="guest", password="guest")
+    async with connection:
+        yield await connection.channel()
+
+
+@asynccontextmanager
+async def device(feed: Feed) -> AsyncIterator[Publish]:
+    """Yield how to publish one number and wait until the broker has confirmed it."""
+    async with channel(feed) as it:
+        exchange = await it.get_exchange("amq.topic")
+
+        async def publish(number: int, *, ident: bool = True, body: bytes = b"") -> None:
+            message = aio_pika.Message(
+                body or b"%d" % number,
+                delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+                message_id=str(number) if ident else None,
+            )
+            await exchange.publish(message, f"{feed.queue}.press-1.count")
+
+        yield publish
+
+
+def stored_more_than(outbox: Outbox, rows: int) -> bool:
+    return outbox.depth()["p3"].rows > rows
+
+
+def waits(states: list[LinkState]) -> bool:
+    return bool(states) and states[-1].doing == "waiting"
+
+
+async def values(outbox: Outbox) -> list[Any]:
+    return [reading.value for reading in await stored_readings(outbox)]
+
+
+async def waiting(feed: Feed) -> int:
+    """Return how many messages the broker still has, delivered and not acknowledged ones too: nobody may consume."""
+    async with channel(feed) as it:
+        queue = await it.declare_queue(feed.queue, passive=True)
+        return queue.declaration_result.message_count or 0
+
+
+async def test_messages_of_a_bound_queue_become_readings_and_leave_it(feed: Feed, tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path)
+    async with ingest(feed, outbox), device(feed) as publish:
+        for number in range(300):
+            await publish(number)
+        await eventually(lambda: outbox.depth()["p3"].rows == 300)
+    assert await values(outbox) == list(range(300))
+    assert (await stored_readings(outbox))[0].device == "press-1"
+    assert await waiting(feed) == 0
+    outbox.close()
+
+
+async def test_a_queue_that_is_there_is_used_as_it_is(feed: Feed, tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path)
+    async with channel(feed) as it:
+        queue = await it.declare_queue(feed.queue, durable=True, arguments={"x-queue-type": "quorum"})
+        await queue.bind("amq.topic", f"{feed.queue}.#")
+    async with ingest(feed, outbox), device(feed) as publish:
+        await publish(1)
+        await eventually(lambda: outbox.depth()["p3"].rows == 1)
+    outbox.close()
+
+
+@pytest.mark.invariant("commit-before-ack")
+async def test_what_was_committed_and_not_acknowledged_is_stored_once(
+    feed: Feed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox, lose, taken = open_outbox(tmp_path), [True] * 5, Intake.take
+
+    async def take_and_die(self: Intake, messages: Any) -> Any:
+        answers = await taken(self, messages)
+        if lose and messages:
+            lose.pop()
+            raise LinkLost("killed between commit and acknowledgement")
+        return answers
+
+    monkeypatch.setattr(Intake, "take", take_and_die)
+    async with ingest(feed, outbox) as states, device(feed) as publish:
+        for number in range(40):
+            await publish(number)
+            if number % 8 == 0:
+                await eventually(partial(stored_more_than, outbox, number))
+        await eventually(lambda: not lose and outbox.depth()["p3"].rows == 40)
+        await eventually(lambda: settled(states) == 6)
+    assert await values(outbox) == list(range(40))
+    assert await waiting(feed) == 0
+    outbox.close()
+
+
+@pytest.mark.invariant("commit-before-ack")
+async def test_nothing_is_acknowledged_while_the_outbox_cannot_commit(
+    feed: Feed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox, tried = open_outbox(tmp_path), []
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        tried.append(True)
+        raise TransientError("no space left", reason="DiskFull")
+
+    monkeypatch.setattr(outbox, "append_readings", refuse)
+    async with ingest(feed, outbox), device(feed) as publish:
+        for number in range(3):
+            await publish(number)
+        await eventually(lambda: len(tried) > 3)
+    assert await waiting(feed) == 3
+    outbox.close()
+
+
+@pytest.mark.invariant("commit-before-ack")
+async def test_the_memory_of_what_was_taken_outlives_the_agent(
+    feed: Feed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox, taken = open_outbox(tmp_path), Intake.take
+    dead = anyio.Event()
+
+    async def take_and_hang(self: Intake, messages: Any) -> Any:
+        await taken(self, messages)
+        dead.set()
+        await anyio.sleep_forever()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Intake, "take", take_and_hang)
+        async with ingest(feed, outbox), device(feed) as publish:
+            await publish(1)
+            await dead.wait()
+    outbox.close()
+    outbox = open_outbox(tmp_path)
+    async with ingest(feed, outbox), device(feed) as publish:
+        await publish(2)
+        await eventually(lambda: outbox.depth()["p3"].rows >= 2)
+    assert await values(outbox) == [1, 2]
+    outbox.close()
+
+
+async def test_equal_messages_without_an_id_are_all_stored(feed: Feed, tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path)
+    async with ingest(feed, outbox), device(feed) as publish:
+        for _ in range(10):
+            await publish(7, ident=False)
+        await eventually(lambda: outbox.depth()["p3"].rows == 10)
+    outbox.close()
+
+
+@pytest.mark.invariant("one-bad-message-never-blocks-a-queue")
+async def test_what_is_no_reading_is_counted_and_blocks_nothing(feed: Feed, tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path)
+    async with ingest(feed, outbox), device(feed) as publish:
+        for number, body in enumerate((b"nonsense", b"\xff" * 100_000, b"5")):
+            await publish(number, body=body)
+        await eventually(lambda: outbox.depth()["p3"].rows == 1 and outbox.depth()["p2"].rows >= 1)
+    assert await waiting(feed) == 0
+    assert {record.kind for record in await stored_records(outbox)} == {"Rejected"}
+    outbox.close()
+
+
+async def test_a_queue_that_is_not_there_a_wrong_password_and_nobody_are_said(feed: Feed, tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path)
+    absent = Feed("127.0.0.1", feed.port, "absent", "guest", "guest")
+    wrong = Feed("127.0.0.1", feed.port, "absent", "guest", "wrong")
+    nobody = Feed("127.0.0.1", 1, "absent", "guest", "guest")
+    for reason, tried in (("NoQueue", absent), ("Refused", wrong), ("Unreachable", nobody)):
+        states: list[LinkState] = []
+
+        async def loop(tried: Feed = tried, states: list[LinkState] = states) -> None:
+            intake = Intake("source/amqp", plain(("a/#",)), outbox, Hasty())
+            await run_amqp(tried, intake, Hasty(), on_state=states.append)
+
+        async with Running(loop):
+            await eventually(partial(waits, states))
+        assert states[-1].reason == reason
+    outbox.close()
+
+
+async def test_a_queue_that_is_deleted_is_made_again(
+    feed: Feed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(amqp, "LOOK_EVERY", 0.05)
+    outbox = open_outbox(tmp_path)
+    async with ingest(feed, outbox) as states:
+        async with channel(feed) as it:
+            await it.queue_delete(feed.queue)
+        await eventually(lambda: settled(states) == 2)
+        async with device(feed) as publish:
+            await publish(1)
+        await eventually(lambda: outbox.depth()["p3"].rows == 1)
+    outbox.close()
+
+
+async def test_a_device_source_of_type_amqp_has_tls_a_password_and_rules(
+    broker: rabbitmq.RabbitMQ, feed: Feed, tmp_path: Path
+) -> None:
+    outbox = open_outbox(tmp_path / "outbox")
+    texts = secret("rabbit", password="guest", ca=broker.authority.cert)
+    section = {
+        "host": "127.0.0.1",
+        "port": broker.tls_port,
+        "queue": feed.queue,
+        "exchange": "amq.topic",
+        "keys": [f"{feed.queue}.#"],
+        "username": "guest",
+        "password": {"secret": "rabbit", "key": "password"},
+        "tls": {"ca": {"secret": "rabbit", "key": "ca"}},
+    }
+    rules = [{"match": "{queue}/{device}/{metric}", "value": "${payload}", "unit": "pcs"}]
+    wanted = source(amqp=section, rules=rules)
+    async with running_sources(tmp_path / "sources", outbox) as site:
+        await site.apply(wanted, texts)
+        await eventually(site.is_connected)
+        async with device(feed) as publish:
+            await publish(3)
+        await eventually(lambda: outbox.depth()["p3"].rows == 1)
+        assert (await site.look(wanted, texts)).readiness == "ready"
+        await site.apply(source(amqp=section | {"tls": {}}, rules=rules), texts)  # nobody we know has signed it
+        await eventually(lambda: any(state.reason == "NotTrusted" for state in site.sources.states.values()))
+    [reading] = await stored_readings(outbox)
+    assert (reading.device, reading.metric, reading.value, reading.unit) == ("press-1", "count", 3, "pcs")
+    outbox.close()
+
+
+async def test_a_broker_killed_in_the_middle_loses_and_repeats_nothing(
+    broker: rabbitmq.RabbitMQ, feed: Feed, tmp_path: Path
+) -> None:
+    outbox = open_outbox(tmp_path)
+    async with ingest(feed, outbox) as states:
+        async with device(feed) as publish:
+            for number in range(100):
+                await publish(number)
+        await anyio.to_thread.run_sync(broker.kill)
+        await anyio.to_thread.run_sync(broker.start)
+        await eventually(lambda: settled(states) == 2, within=20)
+        async with device(feed) as publish:
+            for number in range(100, 150):
+                await publish(number)
+        await eventually(lambda: outbox.depth()["p3"].rows >= 150)
+    assert sorted(await values(outbox)) == list(range(150))
+    outbox.close()

@@ -1,0 +1,251 @@
+"""Risky changes on trial, over real stores: kept when the hub answers, gone back from when it does not, killed in between."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from holdfast_edge.core.trial import Limits
+from holdfast_edge.reconcile.dead_man import DeadMan, Safety
+from holdfast_edge.store.contact import Contact
+from holdfast_edge.store.trials import read
+from holdfast_protocol.errors import TransientError
+from holdfast_protocol.wire.target import Target
+from support.builders import a_target, file_body
+from support.clock import FakeClock, Running, never
+from support.provider import FakeProvider
+from support.site import TestSite
+
+pytestmark = [pytest.mark.anyio, pytest.mark.invariant("agent-is-never-its-own-casualty")]
+
+
+class World:
+    """What there is around: a hub that answers or not, and a guard that only remembers."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.contact = Contact()
+        self.reaches = True
+        self.answers = True
+        self.ground: tuple[str, ...] = ("address", "gateway")
+        self.armed: list[str] = []
+        self.refuses: TransientError | None = None
+
+    async def arm(self, trial: str, seconds: float) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+        self.armed.append(trial)
+
+    async def disarm(self) -> None:
+        self.armed.clear()
+
+    async def connects(self) -> bool:
+        if self.reaches and self.answers:
+            self.contact.heard(self.clock.boottime())
+        return self.reaches
+
+    async def around(self) -> tuple[str, ...]:
+        return self.ground
+
+    def safety(self) -> Safety:
+        return Safety(Limits(within_s=60.0), self.contact, self, self.connects, self.around)
+
+
+class Site(TestSite):
+    def __init__(self, folder: Path, world: World, provider: FakeProvider, boot: str = "boot") -> None:
+        super().__init__(folder, provider, clock=world.clock, boot=boot, safety=world.safety())
+        self.world = world
+
+    @property
+    def dead_man(self) -> DeadMan:
+        assert self.site.dead_man is not None
+        return self.site.dead_man
+
+    async def until(self, probe: Any, what: str, turns: int = 400) -> None:
+        """Let time pass until it is so: half a second for every turn of the loops."""
+        for _ in range(turns):
+            if probe():
+                return
+            self.clock.advance(0.5)
+            await anyio.sleep(0.003)
+        raise TimeoutError(f"waited for {what}")
+
+    def alarms(self) -> list[str]:
+        return [str(each.body.get("reason")) for _, each in self.outbox.records if each.kind == "Alarm"]
+
+
+def firewall(text: str) -> dict[str, Any]:
+    metadata = {"name": "edge"}
+    return {"apiVersion": "holdfast.io/v1alpha1", "kind": "Firewall", "metadata": metadata, "spec": {"ruleset": text}}
+
+
+def wall(text: str, generation: int, **files: str) -> Target:
+    bodies = [file_body(name, f"/srv/{name}", content) for name, content in files.items()]
+    return a_target(firewall(text), *bodies, generation=generation)
+
+
+@pytest.fixture
+def world() -> World:
+    return World(FakeClock())
+
+
+@pytest.fixture
+def it(tmp_path: Path, world: World) -> Iterator[Site]:
+    world.contact.heard(world.clock.boottime())
+    site = Site(tmp_path, world, FakeProvider("Firewall", "File"))
+    yield site
+    site.close()
+
+
+def stands(it: Site) -> str:
+    body = it.provider.world.get("Firewall/edge")
+    return str(body["spec"]["ruleset"]) if body else ""
+
+
+def said(it: TestSite) -> tuple[str, str]:
+    status = it.site.board.status
+    every = status.resources if status is not None else ()
+    found = [(each.condition.type, each.condition.reason) for each in every if each.key == "Firewall/edge"]
+    return found[0] if found else ("", "")
+
+
+async def kept(it: Site, text: str, generation: int) -> None:
+    await it.give(wall(text, generation))
+    await it.until(lambda: stands(it) == text, "it")
+    await it.until(lambda: not it.dead_man.on_trial, "the trial to end")
+    await it.until(lambda: it.site.targets.last_good == wall(text, generation).digest, "last-good")
+    assert stands(it) == text
+
+
+async def test_a_change_that_keeps_the_hub_stays(it: Site) -> None:
+    async with Running(*it.loops()):
+        await it.give(wall("one", 1))
+        await it.until(lambda: stands(it) == "one", "it")
+        assert it.world.armed
+        await it.until(lambda: not it.dead_man.on_trial, "the trial to end")
+        assert not it.world.armed
+        await it.until(lambda: said(it) == ("Ready", "AsWanted"), "it to be ready")
+        assert read(it.database.path.parent).trial is None
+
+
+async def test_a_change_on_trial_is_not_ready_and_becomes_no_last_good(it: Site) -> None:
+    it.world.answers = False
+    async with Running(*it.loops()):
+        await it.give(wall("one", 1))
+        await it.until(lambda: said(it)[1] == "OnTrial", "it")
+        it.clock.advance(59)
+        await never(lambda: it.site.targets.last_good)
+
+
+@pytest.mark.parametrize("silent", ["reaches", "answers"])
+async def test_a_change_that_cuts_the_hub_is_gone_back_from_and_the_target_with_it(it: Site, silent: str) -> None:
+    async with Running(*it.loops()):
+        await kept(it, "one", 1)
+        setattr(it.world, silent, False)
+        await it.give(wall("two", 2))
+        await it.until(lambda: stands(it) == "two", "it")
+        await it.until(lambda: stands(it) == "one", "the old rules")
+        await it.until(lambda: it.site.goes_back and not it.dead_man.on_trial, "the way back")
+        await it.until(lambda: said(it) == ("Failed", "RevertedByDeadMan"), "it")
+        await it.until(lambda: "RevertedByDeadMan" in it.alarms(), "it")
+        await it.until(lambda: "A3 rolled-back" in it.outbox.said(), "the report")
+        done = it.provider.changes()
+        it.clock.advance(4000)
+        await never(lambda: it.provider.changes() != done)
+        assert it.provider.changes() == done
+        assert it.site.transactions.bad[0].digest == wall("two", 2).digest
+
+
+async def test_what_was_not_there_before_goes_again_and_is_not_tried_again_by_itself(it: Site) -> None:
+    it.world.reaches = False
+    async with Running(*it.loops()):
+        await it.give(wall("one", 1))
+        await it.until(lambda: stands(it) == "one", "it")
+        await it.until(lambda: not stands(it), "nothing to stand")
+        await it.until(lambda: said(it) == ("Failed", "RevertedByDeadMan"), "it")
+        assert "Firewall/edge" not in it.site.owned.things
+        done = it.provider.changes()
+        it.clock.advance(4000)
+        await never(lambda: it.provider.changes() != done)
+        it.world.reaches = True
+        it.site.retry()
+        await it.until(lambda: stands(it) == "one", "it")
+        await it.until(lambda: not it.dead_man.on_trial, "the trial to end")
+        assert stands(it) == "one"
+
+
+async def test_a_removal_that_cuts_the_hub_is_undone(it: Site) -> None:
+    async with Running(*it.loops()):
+        await kept(it, "one", 1)
+        it.world.reaches = False
+        await it.give(a_target(generation=2))
+        await it.until(lambda: not stands(it), "it")
+        await it.until(lambda: stands(it) == "one", "the rules to be back")
+        digest = wall("one", 1).content.resources[0].digest
+        await it.until(
+            lambda: (
+                [each.digest for each in it.site.owned.things.values() if each.body["kind"] == "Firewall"] == [digest]
+            ),
+            "it to be ours",
+        )
+
+
+async def test_without_a_hub_the_local_check_decides(it: Site) -> None:
+    it.world.contact.lost()
+    it.world.reaches = False
+    async with Running(*it.loops()):
+        await kept(it, "one", 1)
+        await it.give(wall("two", 2))
+        await it.until(lambda: stands(it) == "two", "it")
+        it.world.ground = ("address",)
+        await it.until(lambda: stands(it) == "one", "the old rules")
+        await it.until(lambda: said(it)[1] == "RevertedByDeadMan", "it")
+
+
+@pytest.mark.parametrize("boot", ["boot", "another"])
+async def test_a_kill_or_a_reboot_while_it_is_tried_goes_back_first_of_all(it: Site, tmp_path: Path, boot: str) -> None:
+    async with Running(*it.loops()):
+        await kept(it, "one", 1)
+        it.world.answers = False
+        await it.give(wall("two", 2))
+        await it.until(lambda: stands(it) == "two" and it.dead_man.on_trial, "it")
+    it.close()
+    again = Site(tmp_path, it.world, it.provider, boot)
+    it.world.answers = True
+    async with Running(*again.loops()):
+        await it.until(lambda: stands(it) == "one", "it")
+        await it.until(lambda: said(again) == ("Failed", "RevertedByDeadMan"), "it")
+        await never(lambda: stands(it) != "one")
+    again.close()
+
+
+async def test_nothing_is_changed_when_nobody_would_go_back(it: Site) -> None:
+    it.world.refuses = TransientError("no timer", reason="NoGuard")
+    async with Running(*it.loops()):
+        await it.give(wall("one", 1, a="1"))
+        await it.until(lambda: said(it)[1] == "NoGuard", "it")
+        assert it.provider.changes() == [("apply", "File/a")]
+
+
+async def test_a_repair_is_no_trial(it: Site) -> None:
+    async with Running(*it.loops()):
+        await kept(it, "one", 1)
+        it.world.answers = False
+        del it.provider.world["Firewall/edge"]
+        it.provider.tell()
+        await it.until(lambda: stands(it) == "one", "it")
+        assert not it.dead_man.on_trial
+
+
+async def test_going_back_to_what_was_before_ends_a_trial_by_itself(it: Site) -> None:
+    async with Running(*it.loops()):
+        await kept(it, "one", 1)
+        it.world.answers = False
+        await it.give(wall("two", 2))
+        await it.until(lambda: it.dead_man.on_trial, "it")
+        await it.give(wall("one", 3))
+        await it.until(lambda: stands(it) == "one", "it")
+        assert not it.dead_man.on_trial
+        await it.until(lambda: said(it) == ("Ready", "AsWanted"), "it to be ready")

@@ -1,0 +1,378 @@
+"""Commands and desired properties: from a person at the hub to a device behind its site's broker, and back, once."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+
+from holdfast_edge.ingest.orders import run_deadlines, run_orders
+from holdfast_edge.link.beacons import Beacons
+from holdfast_edge.link.identity import Identity
+from holdfast_edge.link.inbox import Inbox
+from holdfast_edge.link.session import Session
+from holdfast_edge.store.board import Board
+from holdfast_edge.store.edge import open_edge
+from holdfast_edge.store.floor import FloorClock
+from holdfast_edge.store.orders import Orders
+from holdfast_edge.store.outbox import Outbox
+from holdfast_edge.store.outbox_state import Quotas
+from holdfast_edge.store.targets import Targets
+from holdfast_hub.operations import commands, devices
+from holdfast_hub.operations.commands import run_command_expiry
+from holdfast_hub.operations.hub import Hub
+from holdfast_hub.store.commands import DeviceCommand
+from holdfast_protocol.errors import InputError, NotFoundError
+from holdfast_protocol.runtime.link import run_link
+from holdfast_protocol.runtime.mqtt import Options
+from holdfast_protocol.wire import topics
+from holdfast_protocol.wire.batch import Stamp
+from holdfast_protocol.wire.commands import Command, Reply, open_command, seal_command, seal_reply
+from holdfast_protocol.wire.readings import Reading
+from holdfast_protocol.wire.topics import Address
+from support import hubs
+from support.broker import FakeBroker
+from support.builders import FLEET, HUB, NODE, SITE, STRANGER
+from support.clock import FakeClock, eventually
+from support.device_data import Sender
+from support.site import TRUST
+
+pytestmark = pytest.mark.anyio
+ME = hubs.NODE
+
+
+class Broker:
+    """The site's broker as settings name it."""
+
+    host, port = "site", 1883
+
+
+class World:
+    """A hub and a site on one broker, which is as bad as its seed, and a device on the site's own."""
+
+    def __init__(self, folder: Path, seed: int = 0, **broker: Any) -> None:
+        self.folder = folder
+        self.clock = FakeClock()
+        self.broker = FakeBroker(seed, **broker)
+        self.lan = FakeBroker(seed, **broker)
+        self.group: Any = None
+        self.hub: Hub
+        self.answer: Any = {"done": True}  # of the device; None: it says nothing
+        self.pace = 0.25  # seconds that pass in two milliseconds
+        self._site: anyio.CancelScope | None = None
+
+    def start_site(self) -> None:
+        self._site = anyio.CancelScope()
+        self.group.start_soon(self._run_site, self._site)
+
+    def kill_site(self) -> None:
+        assert self._site is not None
+        self._site.cancel()
+
+    async def _run_site(self, scope: anyio.CancelScope) -> None:
+        folder, clock = self.folder / "site", self.clock
+        folder.mkdir(exist_ok=True)
+        orders = Orders(folder, 0)
+        database = open_edge(folder).database
+        stamp = Stamp("boot", 1, 1)
+        outbox = Outbox.open(folder, quotas=Quotas(ballast=0), stamp=lambda: stamp)
+        floor = FloorClock(clock, folder, synced=lambda: False)
+        targets = Targets(database, folder, TRUST)
+        session = Session(
+            Identity(FLEET, SITE, ME, NODE),
+            TRUST,
+            Options(client_id=""),
+            targets,
+            Board(),
+            outbox,
+            Inbox(targets, clock, wake=lambda: None),
+            Beacons(floor),
+            floor,
+            boot_id="boot",
+            agent="0",
+            facts=dict,
+            wake=lambda: None,
+            jitter=lambda: 0.5,
+            orders=orders,
+        )
+        try:
+            with scope:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(lambda: run_orders(self.lan.dial, Broker(), orders, clock))
+                    await run_link(self.broker.dial, session.options, session.run, clock, chance=lambda: 0.1)
+        finally:
+            outbox.close()
+            orders.close()
+            database.close()
+
+    async def run_device(self) -> None:
+        """Answer every command that the site's broker carries."""
+        done = 0
+        while True:
+            await anyio.sleep(0.002)
+            for each in self.lan.published[done:]:
+                done += 1
+                if each.topic.startswith("commands/") and self.answer is not None:
+                    device = each.topic.split("/")[1]
+                    name = json.loads(each.payload)["id"]
+                    self.lan.publish(f"answers/{device}/{name}", json.dumps(self.answer).encode())
+
+    async def run_time(self) -> None:
+        while True:
+            await anyio.sleep(0.002)
+            self.clock.advance(self.pace)
+
+    def given(self) -> list[dict[str, Any]]:
+        """Return the commands published to devices, oldest first."""
+        return [
+            {**json.loads(each.payload), "topic": each.topic}
+            for each in self.lan.published
+            if each.topic.startswith("commands/")
+        ]
+
+    async def order(self, name: str = "open", data: Any = None, seconds: int = 600) -> DeviceCommand:
+        return await commands.command_device(self.hub, SITE, "press", name, data, seconds=seconds, author="ann")
+
+    async def ended(self, order: DeviceCommand) -> DeviceCommand:
+        with anyio.fail_after(15):
+            while (now := await commands.show_command(self.hub, order.id)).state == "waiting":
+                await anyio.sleep(0.005)
+        return now
+
+
+@asynccontextmanager
+async def world(folder: Path, seed: int = 0, **broker: Any) -> AsyncIterator[World]:
+    made = World(folder, seed, **{"duplicate": 0.0, "drop": 0.0, **broker})
+    with hubs.hub_at(folder, made.clock) as hub:
+        made.hub = hub
+        await hub.load()
+        await hubs.add_site(hub)
+        await hubs.give_key(hub, NODE)
+        Sender(hub).send(Reading("press", "t", 1_700_000_000_000, 20.5))
+        linked = hubs.Linked(hub, made.broker)
+        async with anyio.create_task_group() as group:
+            made.group = group
+            for loop in (linked.run, made.run_device, made.run_time, lambda: run_command_expiry(hub)):
+                group.start_soon(loop)
+            yield made
+            group.cancel_scope.cancel()
+
+
+async def test_a_command_is_given_once_and_its_answer_recorded(tmp_path: Path) -> None:
+    async with world(tmp_path) as made:
+        made.start_site()
+        order = await made.order("open", {"by": 5})
+        ended = await made.ended(order)
+        assert (ended.state, ended.reason, ended.answer) == ("answered", "", {"done": True})
+        (given,) = made.given()
+        assert given["topic"] == "commands/press/open"
+        assert (given["id"], given["data"], given["deadline"]) == (order.id, {"by": 5}, order.deadline)
+        shown = await devices.show_device(made.hub, SITE, "press")
+        assert [event.action for event in shown["history"]] == ["command-ended", "command-device"]
+        assert shown["history"][1].actor == "ann"
+
+
+async def test_a_command_waits_for_a_site_that_is_away(tmp_path: Path) -> None:
+    async with world(tmp_path) as made:
+        order = await made.order(seconds=3600)
+        await anyio.sleep(0.05)
+        assert (await commands.show_command(made.hub, order.id)).sent == 0
+        made.start_site()
+        assert (await made.ended(order)).state == "answered"
+
+
+async def test_a_command_whose_deadline_passed_before_its_site_came_is_never_given(tmp_path: Path) -> None:
+    async with world(tmp_path) as made:
+        ended = await made.ended(await made.order(seconds=5))
+        assert (ended.state, ended.reason) == ("expired", "NeverSent")
+        made.start_site()
+        assert (await made.ended(await made.order("next"))).state == "answered"
+        assert [each["topic"] for each in made.given()] == ["commands/press/next"]
+
+
+async def test_a_device_that_says_nothing_ends_the_command_at_its_deadline(tmp_path: Path) -> None:
+    async with world(tmp_path) as made:
+        made.answer = None
+        made.start_site()
+        ended = await made.ended(await made.order(seconds=20))
+        assert (ended.state, ended.reason) == ("failed", "NoAnswer")
+        assert len(made.given()) == 1
+
+
+async def test_an_error_is_a_failure_with_its_words(tmp_path: Path) -> None:
+    async with world(tmp_path) as made:
+        made.answer = {"error": "jammed"}
+        made.start_site()
+        ended = await made.ended(await made.order())
+        assert (ended.state, ended.reason, ended.answer) == ("failed", "DeviceError", {"error": "jammed"})
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_on_brokers_that_lose_repeat_and_cut_nothing_is_given_twice(tmp_path: Path, seed: int) -> None:
+    async with world(tmp_path, seed, duplicate=0.3, drop=0.03) as made:
+        made.pace = 2.0
+        made.start_site()
+        orders = [await made.order(f"n{number}", number, seconds=1200) for number in range(10)]
+        await anyio.sleep(0.03)
+        made.kill_site()
+        made.start_site()
+        for order in orders:
+            assert (await made.ended(order)).state in ("answered", "failed")
+        names = [each["id"] for each in made.given()]
+        assert len(names) == len(set(names))
+
+
+@pytest.mark.invariant("intent-before-effect")
+async def test_what_was_about_to_be_given_when_the_agent_died_is_not_given_again(tmp_path: Path) -> None:
+    async with world(tmp_path) as made:
+        order = await made.order(seconds=30)
+        orders = Orders(tmp_path, 0)
+        command = Command(FLEET, SITE, ME, order.id, "command", "press", "open", deadline=order.deadline, at=order.at)
+        await orders.take(command, 1)
+        assert await orders.give(order.id)
+        orders.close()  # the kill: noted, and not published
+        (tmp_path / "site").mkdir()
+        for name in ("orders.db", "orders.db-wal"):
+            if (tmp_path / name).exists():
+                (tmp_path / name).rename(tmp_path / "site" / name)
+        made.start_site()
+        assert (await made.ended(order)).reason == "NoAnswer"
+        assert made.given() == []
+
+
+async def test_an_order_is_given_once_and_an_older_version_of_properties_is_not_taken(tmp_path: Path) -> None:
+    orders = Orders(tmp_path, 0)
+    try:
+        command = Command(FLEET, SITE, ME, "a", "command", "press", "open", deadline=9_000, at=1)
+        await orders.take(command, 1)
+        assert [await orders.give("a"), await orders.give("a")] == [True, False]
+        await orders.take(command, 2)
+        assert [each.state for each in await orders.open()] == ["given"]
+        for version in (2, 1, 2):
+            wanted = Command(FLEET, SITE, ME, f"v{version}", "desire", "press", data={"x": version}, version=version)
+            await orders.take(wanted, 1)
+        assert [(each.version, each.properties) for each in await orders.desired()] == [(2, {"x": 2})]
+    finally:
+        orders.close()
+
+
+async def test_a_site_that_lost_its_memory_gives_nothing_ordered_before(tmp_path: Path) -> None:
+    (tmp_path / "orders.db").write_bytes(b"not a database" * 100)
+    orders = Orders(tmp_path, 1_000)
+    try:
+        assert "set aside" in orders.damage
+        await orders.take(Command(FLEET, SITE, ME, "a", "command", "press", "open", deadline=9_000, at=999), 1_001)
+        await orders.take(Command(FLEET, SITE, ME, "b", "command", "press", "open", deadline=9_000, at=1_000), 1_001)
+        assert [each.id for each in await orders.open()] == ["b"]
+        assert [(each.id, each.reason) for each in await orders.unreplied()] == [("a", "StartedAnew")]
+    finally:
+        orders.close()
+
+
+async def test_a_site_without_devices_says_so(tmp_path: Path) -> None:
+    orders, clock = Orders(tmp_path, 0), FakeClock()
+    await orders.take(Command(FLEET, SITE, ME, "a", "command", "press", "open", deadline=2**50, at=1), 1)
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: run_orders(FakeBroker().dial, None, orders, clock))
+        with anyio.fail_after(5):
+            while not (ended := await orders.unreplied()):
+                await anyio.sleep(0.002)
+        group.cancel_scope.cancel()
+    orders.close()
+    assert [(each.outcome, each.reason) for each in ended] == [("failed", "NoDevices")]
+
+
+async def test_a_deadline_passes_also_while_the_site_s_broker_is_away(tmp_path: Path) -> None:
+    orders, clock = Orders(tmp_path, 0), FakeClock()
+    now = int(clock.wall() * 1000)
+    await orders.take(Command(FLEET, SITE, ME, "a", "command", "press", "open", deadline=now + 5_000, at=1), now)
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: run_deadlines(orders, clock))
+        await eventually(lambda: clock.sleepers)
+        assert len(await orders.open()) == 1
+        clock.advance(10)
+        with anyio.fail_after(5):
+            while not (ended := await orders.unreplied()):
+                await anyio.sleep(0.002)
+        group.cancel_scope.cancel()
+    orders.close()
+    assert [(each.outcome, each.reason) for each in ended] == [("expired", "BrokerAway")]
+
+
+async def test_the_first_outcome_stays_and_a_node_speaks_for_its_own_commands_only(tmp_path: Path) -> None:
+    async with world(tmp_path) as made:
+        made.start_site()
+        order = await made.order()
+        ended = await made.ended(order)
+        late = Reply(FLEET, SITE, ME, order.id, "failed", "Changed")
+        made.broker.publish(topics.topic(Address("reply", SITE, ME, id=order.id)), seal_reply(late, NODE))
+        made.answer = None
+        other = await made.order("other")
+        forged = Reply(FLEET, SITE, ME, other.id, "answered")
+        made.broker.publish(topics.topic(Address("reply", SITE, ME, id=other.id)), seal_reply(forged, STRANGER))
+        made.broker.publish(topics.topic(Address("reply", SITE, ME, id="unknown")), seal_reply(late, NODE))
+        await eventually(lambda: len(made.given()) == 2)
+        assert await commands.show_command(made.hub, order.id) == ended
+        assert (await commands.show_command(made.hub, other.id)).state == "waiting"
+
+
+async def test_desired_properties_stand_at_the_site_s_broker_and_settle_with_a_reading(tmp_path: Path) -> None:
+    async with world(tmp_path) as made:
+        await devices.desire(made.hub, SITE, "press", {"setpoint": 21.5, "mode": "eco"}, author="ann")
+        made.start_site()
+        await devices.desire(made.hub, SITE, "press", {"mode": None, "limit": 3}, author="ann")
+        with anyio.fail_after(15):
+            while (shown := await devices.show_device(made.hub, SITE, "press"))["twin"].delivered is None:
+                await anyio.sleep(0.005)
+        wanted = {"version": 2, "properties": {"setpoint": 21.5, "limit": 3}}
+        await eventually(lambda: json.loads(made.lan.retained.get("desired/press", b"{}")) == wanted)
+        assert [(each.property, each.settled) for each in shown["twin"].properties] == [
+            ("limit", False),
+            ("setpoint", False),
+        ]
+        sender = Sender(made.hub, "site-2")
+        await hubs.add_site(made.hub, "site-2")
+        now = made.hub.now()
+        sender.send(Reading("press", "setpoint", now, 21.5))
+        assert not (await devices.show_device(made.hub, SITE, "press"))["twin"].properties[1].settled
+        await devices.desire(made.hub, "site-2", "press", {"setpoint": 21.5}, author="ann")
+        sender.send(Reading("press", "setpoint", made.hub.now() + 60_000, 21.5))
+        (settled,) = (await devices.show_device(made.hub, "site-2", "press"))["twin"].properties
+        assert (settled.reported, settled.settled) == (21.5, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "seconds"),
+    [("a/b", None, 60), ("+", None, 60), ("", None, 60), ("x", "y" * 70_000, 60), ("x", None, 0), ("x", None, 10**9)],
+    ids=["slash", "wildcard", "empty", "large", "no time", "for ever"],
+)
+async def test_an_impossible_command_is_refused(tmp_path: Path, name: str, data: Any, seconds: int) -> None:
+    async with world(tmp_path) as made:
+        with pytest.raises(InputError):
+            await made.order(name, data, seconds)
+
+
+async def test_nothing_is_ordered_of_a_device_that_never_spoke(tmp_path: Path) -> None:
+    async with world(tmp_path) as made:
+        with pytest.raises(NotFoundError):
+            await commands.command_device(made.hub, SITE, "ghost", "open", None, seconds=60, author="ann")
+        deep: Any = 1
+        for _ in range(20):
+            deep = [deep]
+        with pytest.raises(InputError):
+            await made.order("open", deep)
+
+
+def test_a_command_is_taken_only_from_the_hub_and_whole() -> None:
+    command = Command(FLEET, SITE, ME, "a", "command", "press", "open", {"x": [1]}, deadline=5)
+    keys = {HUB.keyid: HUB.public}
+    assert open_command(seal_command(command, HUB), keys) == command
+    for wrong in ({"device": "a/b"}, {"name": "#"}, {"deadline": -1}, {"v": 2}, {"verb": "desire", "data": 3}):
+        with pytest.raises(Exception, match=r"fits no|out of range|version|a map"):
+            open_command(seal_command(msgspec.structs.replace(command, **wrong), HUB), keys)  # type: ignore[arg-type]
+    with pytest.raises(Exception, match="sign"):
+        open_command(seal_command(command, STRANGER), keys)

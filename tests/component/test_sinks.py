@@ -1,0 +1,352 @@
+"""Readings on their way out of the hub: to a real HTTP server and a real PostgreSQL, each at its own pace."""
+
+import hashlib
+import hmac
+import json
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import anyio
+import psycopg
+import pytest
+
+from holdfast_hub.blueprint import sink
+from holdfast_hub.blueprint.sink import Spec
+from holdfast_hub.operations import apply, sinks
+from holdfast_hub.operations.hub import Hub
+from holdfast_hub.operations.sinks import Sinks, SinkView
+from holdfast_hub.sinks.outlet import Outlet
+from holdfast_hub.store import sinks as store
+from holdfast_hub.store.sinks import Entry
+from holdfast_protocol.errors import InputError, TransientError
+from holdfast_protocol.runtime.clock import Clock
+from holdfast_protocol.wire.readings import Reading
+from support import postgresql
+from support.builders import SITE
+from support.clock import FakeClock, eventually
+from support.device_data import Sender
+from support.hubs import add_site, hub_at, put
+from support.postgresql import Server
+
+pytestmark = pytest.mark.anyio
+START = 1_700_000_000_000
+
+
+def document(name: str, destination: str, batch: int = 1000, zone: str = "") -> str:
+    where = (
+        "  placement:\n    fieldSelector:\n      matchExpressions:\n"
+        f"      - {{key: zone, operator: In, values: [{zone}]}}\n"
+    )
+    return (
+        f"apiVersion: holdfast.io/v1alpha1\nkind: Sink\nmetadata:\n  name: {name}\nspec:\n"
+        f"  batch: {batch}\n  {destination}\n{where if zone else ''}"
+    )
+
+
+class Receiver:
+    """An HTTP server that keeps what it took, and answers as told."""
+
+    def __init__(self) -> None:
+        self.readings: list[dict[str, Any]] = []
+        self.requests: list[tuple[dict[str, str], bytes]] = []
+        self.statuses: list[int] = []  # of the next answers; 200 after them
+        self.poison = ""  # a text with which a body is unfit
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                receiver.requests.append(({key.lower(): value for key, value in self.headers.items()}, body))
+                status = receiver.statuses.pop(0) if receiver.statuses else 200
+                if receiver.poison and receiver.poison in body.decode():
+                    status = 422
+                if status == 200:
+                    receiver.readings += json.loads(body)["readings"]
+                self.send_response(status)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/in?x=1"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    made = Receiver()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Server]:
+    with postgresql.running() as server:
+        yield server
+
+
+@asynccontextmanager
+async def working(folder: Path, *documents: str, **other: Any) -> AsyncIterator[Hub]:
+    """Yield a hub whose sinks run, on a clock that never rests."""
+    clock = FakeClock()
+    with hub_at(folder, clock) as hub:
+        await hub.load()
+        if not await sinks.list_sinks(hub):
+            await add_site(hub)
+            await add_site(hub, "east-1", "east")
+            await put(hub, *documents)
+        async with anyio.create_task_group() as group:
+            group.start_soon(Sinks(hub, jitter=lambda: 1.0, **other).run)
+            group.start_soon(run_time, clock)
+            names = {each.name for each in await sinks.list_sinks(hub)}
+            await eventually(lambda: names <= set(hub.sinks))
+            yield hub
+            group.cancel_scope.cancel()
+
+
+async def run_time(clock: FakeClock) -> None:
+    while True:
+        await anyio.sleep(0.002)
+        clock.advance(0.5)
+
+
+def readings(first: int, count: int, device: str = "press") -> list[Reading]:
+    return [Reading(device, "t", START + n, n) for n in range(first, first + count)]
+
+
+async def drained(hub: Hub, name: str = "lake") -> SinkView:
+    """Return the sink once nothing waits for it."""
+    while (view := await sinks.show_sink(hub, name)).lag or not view.sent_at:
+        await anyio.sleep(0.01)
+    return view
+
+
+async def test_a_webhook_gets_every_reading_signed(tmp_path: Path, receiver: Receiver) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("sesame\n")
+    async with working(tmp_path, document("lake", f"webhook: {{url: '{receiver.url}', secretFile: {secret}}}")) as hub:
+        Sender(hub).send(*readings(0, 5), Reading("press", "state", START, "on", unit="x"))
+        with anyio.fail_after(10):
+            view = await drained(hub)
+        assert (view.sent, view.refused, view.skipped, view.state) == (6, 0, 0, "Waiting")
+    assert [(each["sequence"], each["value"]) for each in receiver.readings] == [
+        *((n + 1, n) for n in range(5)),
+        (6, "on"),
+    ]
+    assert {(each["site"], each["node"], each["stream"]) for each in receiver.readings} == {(SITE, "node-1", "p3")}
+    headers, body = receiver.requests[0]
+    moment, signature = (part.split("=")[1] for part in headers["holdfast-signature"].split(","))
+    assert signature == hmac.new(b"sesame", moment.encode() + b"." + body, hashlib.sha256).hexdigest()
+
+
+@pytest.mark.invariant("commit-before-ack")
+async def test_what_a_webhook_did_not_take_comes_again_and_nothing_is_missing(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    receiver.statuses = [503, 500, 429, 401]
+    async with working(tmp_path, document("lake", f"webhook: {{url: '{receiver.url}'}}", batch=2)) as hub:
+        sender = Sender(hub)
+        for n in range(0, 10, 2):
+            sender.send(*readings(n, 2))
+        with anyio.fail_after(10):
+            await drained(hub)
+    assert [each["value"] for each in receiver.readings] == list(range(10))
+
+
+@pytest.mark.invariant("one-bad-message-never-blocks-a-queue")
+async def test_a_reading_the_other_side_never_takes_is_counted_and_passed(tmp_path: Path, receiver: Receiver) -> None:
+    receiver.poison = "poison"
+    async with working(tmp_path, document("lake", f"webhook: {{url: '{receiver.url}'}}")) as hub:
+        Sender(hub).send(*readings(0, 5), Reading("press", "u", START, "poison"), *readings(6, 3))
+        with anyio.fail_after(10):
+            view = await drained(hub)
+        assert (view.sent, view.refused) == (8, 1)
+    assert len(receiver.readings) == 8
+
+
+async def test_a_sink_is_given_the_sites_of_its_placement_and_what_comes_after_it(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    async with working(tmp_path, document("lake", f"webhook: {{url: '{receiver.url}'}}", zone="east")) as hub:
+        Sender(hub).send(*readings(0, 3))
+        Sender(hub, "east-1").send(*readings(100, 3))
+        with anyio.fail_after(10):
+            assert (await drained(hub)).sent == 3
+    assert {each["site"] for each in receiver.readings} == {"east-1"}
+
+
+class Broken:
+    """A destination that is down for good."""
+
+    async def send(self, entries: Sequence[Entry]) -> int:
+        raise TransientError("down", reason="Unreachable")
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_broken_sink_holds_up_no_other_and_says_why(tmp_path: Path, receiver: Receiver) -> None:
+    def open_outlet(name: str, spec: Spec, clock: Clock) -> Outlet:
+        return Broken() if name == "broken" else sinks.outlet(name, spec, clock)
+
+    hook = f"webhook: {{url: '{receiver.url}'}}"
+    async with working(tmp_path, document("lake", hook), document("broken", hook), open_outlet=open_outlet) as hub:
+        Sender(hub).send(*readings(0, 5))
+        with anyio.fail_after(10):
+            await drained(hub)
+            await eventually(lambda: hub.sinks["broken"].failures > 2)
+        shown = await sinks.show_sink(hub, "broken")
+        assert (shown.state, shown.lag, shown.sent, shown.message) == ("Failing", 5, 0, "Unreachable: down")
+
+
+async def test_a_sink_goes_on_where_it_was_after_a_restart(tmp_path: Path, receiver: Receiver) -> None:
+    async with working(tmp_path, document("lake", f"webhook: {{url: '{receiver.url}'}}")) as hub:
+        sender = Sender(hub)
+        sender.send(*readings(0, 3))
+        with anyio.fail_after(10):
+            await drained(hub)
+    with hub_at(tmp_path) as idle:  # nobody sends; the hub stores
+        sender.hub = idle
+        sender.send(*readings(3, 3))
+    async with working(tmp_path) as hub:
+        with anyio.fail_after(10):
+            view = await drained(hub)
+        assert view.sent == 6
+    assert [each["value"] for each in receiver.readings] == list(range(6))
+
+
+async def test_nothing_is_kept_for_sinks_that_are_gone(tmp_path: Path, receiver: Receiver) -> None:
+    receiver.statuses = [503] * 10_000
+    async with working(tmp_path, document("lake", f"webhook: {{url: '{receiver.url}'}}")) as hub:
+        Sender(hub).send(*readings(0, 3))
+        await apply.delete_object(hub, "Sink", "lake", author="ann")
+        await eventually(lambda: not hub.sinks)
+
+        def kept() -> tuple[int, int]:
+            with hub.streams.database.reading() as connection:
+                row = connection.execute("SELECT (SELECT count(*) FROM arrivals), (SELECT count(*) FROM sinks)")
+                found: tuple[int, int] = row.fetchone()
+                return found
+
+        assert kept() == (0, 0)
+        Sender(hub, "east-1").send(*readings(0, 3))
+        assert kept() == (0, 0)
+
+
+@pytest.mark.invariant("every-loss-is-counted")
+async def test_a_sink_too_far_behind_skips_the_oldest_and_counts_them(tmp_path: Path) -> None:
+    with hub_at(tmp_path) as hub:
+        with hub.streams.database.transaction() as connection:
+            store.begin(connection, "lake", 1)
+        sender = Sender(hub)
+        for n in range(5):
+            sender.send(*readings(n, 1))
+        with hub.streams.database.transaction() as connection:
+            store.skip_oldest(connection, kept=2)
+            (found,) = store.progress(connection)
+            assert (found.skipped, found.groups) == (3, 2)
+            taken = store.take(connection, "lake", None, 100)
+        assert taken is not None
+        assert [each.row.value for each in taken.entries] == [3, 4]
+
+
+async def rows(server: Server, query: str) -> list[Any]:
+    async with await psycopg.AsyncConnection.connect(server.connection) as connection:
+        return await (await connection.execute(query)).fetchall()
+
+
+async def test_postgresql_has_each_reading_once_however_often_it_is_sent(tmp_path: Path, database: Server) -> None:
+    spec = f"postgresql: {{connection: '{database.connection}', table: once}}"
+    hostile = "'; DROP TABLE once; --\0"
+    given = [
+        *readings(0, 3),
+        Reading("a", "b", START, hostile),
+        Reading("a", "c", START, True),
+        Reading("a", "d", -5, 0.5),
+    ]
+    async with working(tmp_path, document("lake", spec)) as hub:
+        Sender(hub).send(*given)
+        with anyio.fail_after(20):
+            await drained(hub)
+        with hub.streams.database.transaction() as connection:
+            taken = connection.execute("SELECT count(*) FROM readings").fetchone()
+            connection.execute("UPDATE sinks SET position = 0")
+            connection.execute(
+                "INSERT INTO arrivals (stream, first, last, since, until)"
+                " SELECT stream, first, last, since, until FROM segments"
+            )
+        with anyio.fail_after(20):
+            while (await sinks.show_sink(hub, "lake")).sent < 12:
+                await anyio.sleep(0.01)
+    assert taken == (6,)
+    found = await rows(
+        database, "SELECT sequence, metric, number, integer, text, milliseconds, time, kind FROM once ORDER BY 1"
+    )
+    assert [row[:6] for row in found] == [
+        (1, "t", 0.0, 0, None, START),
+        (2, "t", 1.0, 1, None, START + 1),
+        (3, "t", 2.0, 2, None, START + 2),
+        (4, "b", None, None, hostile.replace("\0", "\N{REPLACEMENT CHARACTER}"), START),
+        (5, "c", 1.0, None, None, START),
+        (6, "d", 0.5, None, None, -5),
+    ]
+    assert [row[7] for row in found] == ["int", "int", "int", "text", "bool", "float"]
+    assert found[1][6].timestamp() == pytest.approx((START + 1) / 1000)
+
+
+async def test_a_postgresql_that_goes_away_and_comes_back_misses_nothing(tmp_path: Path, database: Server) -> None:
+    spec = f"postgresql: {{connection: '{database.connection}', table: back}}"
+    async with working(tmp_path, document("lake", spec)) as hub:
+        sender = Sender(hub)
+        sender.send(*readings(0, 3))
+        with anyio.fail_after(20):
+            await drained(hub)
+            await anyio.to_thread.run_sync(database.stop)
+            sender.send(*readings(3, 3))
+            await eventually(lambda: hub.sinks["lake"].failures)
+            await anyio.to_thread.run_sync(database.start)
+            view = await drained(hub)
+        assert (view.sent, view.failures) == (6, 0)
+    assert await rows(database, "SELECT count(*), count(DISTINCT sequence) FROM back") == [(6, 6)]
+
+
+@pytest.mark.parametrize(
+    ("spec", "at"),
+    [
+        ({}, ()),
+        ({"webhook": {"url": "http://a"}, "postgresql": {"connection": "x"}}, ()),
+        ({"webhook": {"url": "ftp://a"}}, ("webhook", "url")),
+        ({"webhook": {"url": "http://u:p@a"}}, ("webhook", "url")),
+        ({"webhook": {"url": "http://[::1"}}, ("webhook", "url")),
+        ({"webhook": {"url": "http://a\r\nx: y"}}, ("webhook", "url")),
+        ({"webhook": {"url": "http://a", "secretFile": "x"}}, ("webhook", "secretFile")),
+        ({"webhook": {"url": "http://a", "wrong": 1}}, ("webhook",)),
+        ({"webhook": {"url": "http://a"}, "batch": 0}, ("batch",)),
+        ({"postgresql": {"connection": "host=a password=b"}}, ("postgresql", "connection")),
+        ({"postgresql": {"connection": "postgresql://u:p@h/db"}}, ("postgresql", "connection")),
+        ({"postgresql": {"connection": "host=a", "table": "a; drop"}}, ("postgresql", "table")),
+        ({"postgresql": {"connection": "host=a", "timeoutSeconds": 0}}, ("postgresql", "timeoutSeconds")),
+    ],
+    ids=str,
+)
+def test_a_sink_that_cannot_be_is_refused_at_its_place(spec: dict[str, Any], at: tuple[str, ...]) -> None:
+    assert [each.path for each in sink.flaws(spec)] == [at]
+
+
+async def test_a_refused_sink_changes_nothing(tmp_path: Path) -> None:
+    with hub_at(tmp_path) as hub:
+        with pytest.raises(InputError, match="webhook"):
+            await put(hub, document("lake", "webhook: {url: nowhere}"))
+        assert await sinks.list_sinks(hub) == []

@@ -1,0 +1,141 @@
+"""Changes that cut a real site off, which no check foresaw: gone back from by themselves, by the agent, its next start, or
+the guard; the hub hears why. Those that cut nothing stay. (Scenario 18 of the peers.)"""
+
+import re
+import signal
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.booted import Booted, booted
+from support.waiting import until
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.timeout(300),
+    pytest.mark.invariant("agent-is-never-its-own-casualty"),
+]
+HOST0 = "[Match]\nName=host0\n[Link]\nUnmanaged=yes\n"
+PORTS = "/proc/sys/net/ipv4/ip_local_port_range"
+SETTINGS = "/etc/holdfast/edge.toml"
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Booted]:
+    with (
+        tempfile.TemporaryDirectory(prefix="hf-") as name,
+        booted(Path(name), "press-01", "--kernel", "--network") as it,
+    ):
+        machine = it.machine
+        machine.write("/etc/systemd/network/50-host0.network", HOST0)
+        machine.run(["systemctl", "start", "systemd-networkd.service"])
+        machine.run(["ip", "link", "add", "lan0", "type", "veth", "peer", "name", "far0"])
+        machine.run(["ip", "link", "set", "far0", "up"])
+        machine.run(["ip", "link", "set", "lan0", "up"])
+        text = machine.read(SETTINGS).replace("rollback = false", "rollback = true\n[dead_man]\nwithin_s = 8.0")
+        machine.write(SETTINGS, text, mode=0o600)
+        machine.run(["systemctl", "restart", "holdfast-edge.service"])
+        it.give(lan(), ports("32768 60999"))
+        it.settled("Converged", within=40)
+        yield it
+
+
+def lan(*routes: dict[str, Any]) -> dict[str, Any]:
+    spec = {"interface": "lan0", "addresses": ["10.7.0.2/24"], "routes": list(routes)}
+    return {"kind": "NetworkInterface", "name": "lan", "spec": spec}
+
+
+def stolen(site: Booted, priority: int) -> dict[str, Any]:
+    """The same interface with a rule that takes the hub's packets: by one that has nothing to do with the hub."""
+    hub = hub_of(site)
+    text = (
+        "[Match]\nName=lan0\n[Network]\nIPv6AcceptRA=no\nAddress=10.7.0.2/24\n"
+        f"[RoutingPolicyRule]\nTo={hub}/32\nTable=77\nPriority={priority}\n"
+        f"[Route]\nDestination={hub}/32\nGateway=10.7.0.9\nTable=77\n"
+    )
+    spec = {"interface": "lan0", "native": {"network": text}}
+    return {"kind": "NetworkInterface", "name": "lan", "spec": spec}
+
+
+def hub_of(site: Booted) -> str:
+    return str(tomllib.loads(site.machine.read(SETTINGS))["hub"]["host"])
+
+
+def ports(value: str) -> dict[str, Any]:
+    return {"kind": "Sysctl", "name": "ports", "spec": {"key": "net.ipv4.ip_local_port_range", "value": value}}
+
+
+def wall(*rules: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": "Firewall", "name": "wall", "spec": {"policy": {"input": "drop"}, "rules": list(rules)}}
+
+
+def way(site: Booted) -> str:
+    said = site.machine.run(["ip", "route", "get", hub_of(site)]).stdout
+    found = re.search(r"dev (\S+)", said)
+    return found[1] if found else ""
+
+
+def at_the_hub(site: Booted) -> dict[str, Any]:
+    said = site.hub.site(site.machine.name)["progress"]
+    return dict(said[0]) if said else {}
+
+
+def rolled_back(site: Booted, within: float = 100) -> dict[str, Any]:
+    generation = site.hub.site(site.machine.name)["generation"]
+
+    def there() -> dict[str, Any] | None:
+        found = site.hub.site(site.machine.name)
+        said = at_the_hub(site)
+        return said if (found["observed_generation"], said.get("phase")) == (generation, "rolled-back") else None
+
+    said = until(there, within, "the hub to hear of the way back", every=0.2)
+    assert isinstance(said, dict)
+    return said
+
+
+def test_a_route_that_takes_the_hub_away_is_gone_back_from_and_the_hub_hears_why(site: Booted) -> None:
+    site.give(stolen(site, 100), ports("32768 60999"))
+    until(lambda: way(site) == "lan0", 20, "the hub to be cut off")
+    until(lambda: way(site) == "host0", 40, "the way to be back")
+    said = rolled_back(site)
+    assert said["resource"] == "NetworkInterface/lan"
+    assert (said["reason"], said["failed_in"]) == ("RevertedByDeadMan", "apply")
+    assert "no connection to the hub could be made for 8 s" in said["message"]
+    assert "RevertedByDeadMan" in site.hub.call("describe", "site", site.machine.name).out
+
+
+def test_changes_that_keep_the_link_stay(site: Booted) -> None:
+    site.give(lan({"to": "10.9.0.0/16", "via": "10.7.0.9"}), ports("32768 61000"), wall())
+    site.settled("Converged", within=40)
+    assert "10.9.0.0/16" in site.machine.run(["ip", "route"]).stdout
+    assert site.machine.read(PORTS).split() == ["32768", "61000"]
+    assert "holdfast_wall" in site.machine.run(["nft", "list", "tables"]).stdout
+    timers = site.machine.run(["systemctl", "list-timers", "--all", "--no-legend"]).stdout
+    assert "holdfast-edge-guard" not in timers
+    site.give(lan(), ports("32768 60999"))
+    site.settled("Converged", within=40)
+
+
+def test_a_kill_while_it_is_tried_goes_back_at_the_next_start(site: Booted) -> None:
+    site.give(stolen(site, 101), ports("32768 60999"))
+    until(lambda: way(site) == "lan0", 20, "the hub to be cut off")
+    site.machine.run(["systemctl", "kill", "-s", "KILL", "holdfast-edge.service"])
+    until(lambda: way(site) == "host0", 8, "the way to be back before its time")
+    said = rolled_back(site)
+    assert "started again before the way to the hub was tried" in said["message"]
+
+
+def test_when_the_agent_hangs_the_guard_goes_back(site: Booted) -> None:
+    site.give(lan(), ports("32768 60999"))
+    site.settled("Converged", within=40)
+    site.give(stolen(site, 102), ports("32768 60999"))
+    until(lambda: way(site) == "lan0", 20, "the hub to be cut off")
+    shown = site.machine.run(["systemctl", "show", "-p", "MainPID", "--value", "holdfast-edge.service"]).stdout
+    site.machine.run(["kill", f"-{int(signal.SIGSTOP)}", shown.strip()])
+    until(lambda: way(site) == "host0", 60, "the guard to go back")
+    said = rolled_back(site)
+    assert "the agent was gone or hung" in said["message"]

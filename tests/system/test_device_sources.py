@@ -1,0 +1,76 @@
+"""A blueprint brings an input to a site: what a device publishes and pushes there is at the hub, by the rules."""
+
+import json
+import subprocess
+import urllib.request
+from pathlib import Path
+
+from support import mosquitto
+from support.fleet import Agent, Hub, ended
+from support.waiting import until
+
+FILES = """apiVersion: holdfast.io/v1alpha1
+kind: Blueprint
+metadata: {name: inputs}
+spec:
+  schema:
+    apiVersion: v1alpha1
+    kind: Inputs
+    spec: {port: integer, push: integer}
+  resources:
+    - id: broker
+      template:
+        apiVersion: holdfast.io/v1alpha1
+        kind: DeviceSource
+        metadata: {name: hall-a}
+        spec:
+          mqtt: {host: 127.0.0.1, port: "${schema.spec.port}", topics: [plant/#]}
+          rules:
+            - match: plant/{area}/{device}/{metric}
+              value: $${payload.v * 2.0}
+              unit: Cel
+    - id: push
+      template:
+        apiVersion: holdfast.io/v1alpha1
+        kind: DeviceSource
+        metadata: {name: push}
+        spec:
+          http: {port: "${schema.spec.push}"}
+---
+apiVersion: holdfast.io/v1alpha1
+kind: Inputs
+metadata: {name: inputs}
+spec: {port: @PORT@, push: @PUSH@, placement: {labelSelector: {}}}
+"""
+
+
+def test_a_blueprint_brings_inputs_to_a_site_and_their_readings_to_the_hub(tmp_path: Path) -> None:
+    push = mosquitto.free_port()
+    hub = Hub(tmp_path / "hub", listen=f"127.0.0.1:{mosquitto.free_port()}")
+    with mosquitto.running("site.conf") as broker, ended(hub):
+        hub.start()
+        hub.ready()
+        agent = Agent(hub, tmp_path / "site", "press-01")
+        agent.config.write_text(agent.config.read_text().replace("sources = false", "sources = true"))
+        file = tmp_path / "inputs.yaml"
+        file.write_text(FILES.replace("@PORT@", str(broker.port)).replace("@PUSH@", str(push)))
+        with ended(agent):
+            agent.start()
+            applied = hub.call("apply", "-f", file)
+            assert applied.status == 0, applied.err
+            until(lambda: hub.site("press-01")["state"] == "Converged", 30, "the inputs")
+            line = ["mosquitto_pub", "-p", str(broker.port), "-q", "1", "-t", "plant/a/oven/t", "-m", '{"v": 21.5}']
+            subprocess.run(line, check=True)
+            body = json.dumps({"device": "cart", "metric": "load", "value": 7}).encode()
+            with urllib.request.urlopen(f"http://127.0.0.1:{push}/v1/readings", body) as answer:
+                assert answer.status == 202
+
+            def held() -> set[tuple[str, str, object, str]]:
+                found = json.loads(hub.call("readings", "--site", "press-01", "-o", "json").out)["readings"]
+                return {(each["device"], each["metric"], each["value"], each.get("unit", "")) for each in found}
+
+            until(lambda: held() >= {("oven", "t", 43.0, "Cel"), ("cart", "load", 7, "")}, 20, "the readings")
+            shown = agent.call("ingest")
+            assert "DeviceSource/hall-a  connected" in " ".join(shown.out.split()).replace("hall-a connected", "hall-a  connected")
+            seen = json.loads(agent.call("ingest", "-o", "json").out)["sources"]
+            assert (seen["DeviceSource/hall-a"]["readings"], seen["DeviceSource/push"]["phase"]) == (1, "connected")
