@@ -31,7 +31,8 @@ def test_a_machine_that_tells_nothing_has_few_facts_and_no_empty_ones(tmp_path: 
 
 
 def test_whether_expressions_can_be_evaluated_is_told_without_importing_what_does_it() -> None:
-    script = "import sys; from holdfast_edge.sensors.facts import facts; print(facts()['expressions'], 'cel_expr_python' in sys.modules)"
+    script = "import sys; from holdfast_edge.sensors.facts import facts; "
+    script += "print(facts()['expressions'], 'cel_expr_python' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["yes", "False"]
     hidden = script.replace("import sys;", "import sys; sys.modules['cel_expr_python'] = None;")

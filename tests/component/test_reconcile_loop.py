@@ -267,7 +267,9 @@ async def test_a_newer_target_ends_a_change_that_is_under_way(it: TestSite) -> N
         await it.reaches("Converged", 2)
     assert it.provider.world["File/a"]["spec"]["content"] == "new"
     with it.database.reading() as connection:
-        outcomes = [row[0] for row in connection.execute("SELECT outcome FROM journal WHERE key LIKE 'File/%' ORDER BY id")]
+        outcomes = [
+            row[0] for row in connection.execute("SELECT outcome FROM journal WHERE key LIKE 'File/%' ORDER BY id")
+        ]
     assert outcomes == ["cancelled", "done"]
 
 

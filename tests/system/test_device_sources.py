@@ -66,11 +66,11 @@ def test_a_blueprint_brings_inputs_to_a_site_and_their_readings_to_the_hub(tmp_p
                 assert answer.status == 202
 
             def held() -> set[tuple[str, str, object, str]]:
-                found = json.loads(hub.call("readings", "--site", "press-01", "-o", "json").out)["readings"]
+                found = json.loads(hub.call("readings", "--site", "press-01", "-o", "json").out)["items"]
                 return {(each["device"], each["metric"], each["value"], each.get("unit", "")) for each in found}
 
             until(lambda: held() >= {("oven", "t", 43.0, "Cel"), ("cart", "load", 7, "")}, 20, "the readings")
             shown = agent.call("ingest")
-            assert "DeviceSource/hall-a  connected" in " ".join(shown.out.split()).replace("hall-a connected", "hall-a  connected")
+            assert "DeviceSource/hall-a connected" in " ".join(shown.out.split())
             seen = json.loads(agent.call("ingest", "-o", "json").out)["sources"]
             assert (seen["DeviceSource/hall-a"]["readings"], seen["DeviceSource/push"]["phase"]) == (1, "connected")

@@ -56,7 +56,9 @@ class PostgreSQLOutlet:
 
     async def _connected(self) -> Any:
         if self._connection is None:
-            words: dict[str, Any] = {"password": await secret(self._wanted.password_file)} if self._wanted.password_file else {}
+            words: dict[str, Any] = (
+                {"password": await secret(self._wanted.password_file)} if self._wanted.password_file else {}
+            )
             self._connection = await self._psycopg.AsyncConnection.connect(
                 self._wanted.connection, autocommit=True, **words
             )

@@ -38,7 +38,9 @@ def wanted(spec: dict[str, Any], name: str, denied: Collection[str] = ()) -> Wan
     for number, key in enumerate(given.restart_on):
         if not _KEY.fullmatch(key):
             hint = "KIND/NAME, as in status: File/motd"
-            raise WireError(f"spec.restartOn[{number}]: {key[:80]!r} names no resource", reason="InvalidSpec", hint=hint)
+            raise WireError(
+                f"spec.restartOn[{number}]: {key[:80]!r} names no resource", reason="InvalidSpec", hint=hint
+            )
     want = units.assembled(
         unit_names.unit_name(given.name or name, denied),
         given.unit,

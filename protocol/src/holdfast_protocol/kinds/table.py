@@ -155,7 +155,6 @@ KINDS: Final[dict[str, Kind]] = {
         ),
         Kind("DiskEncryption", disk_encryption.Spec, _by_spec(disk_encryption.wanted)),
         Kind("SecureBoot", secure_boot.Spec, _by_spec(secure_boot.wanted)),
-        Kind("Kubernetes", kubernetes.Spec, _by_spec(kubernetes.wanted)),
         _kubernetes("Deployment", "apps/v1", podspec.DeploymentSpec),
         _kubernetes("StatefulSet", "apps/v1", StatefulSetSpec),
         _kubernetes("DaemonSet", "apps/v1", DaemonSetSpec),

@@ -99,7 +99,9 @@ def test_a_collection_is_the_product_of_its_loops_the_last_fastest() -> None:
     ]
     assert resources[4].body["data"]["x"] == "4a-e-1"
     assert [each.label for each in resources] == ["a-0", "a-1", "a-2", "a-3", "b"]
-    assert {"one/a-0.yaml", "one/a-3.yaml", "one/b.yaml"} <= eject(definition, an_instance(definition, SPEC)).files.keys()
+    assert {"one/a-0.yaml", "one/a-3.yaml", "one/b.yaml"} <= eject(
+        definition, an_instance(definition, SPEC)
+    ).files.keys()
     resources[0].body["data"]["x"] = "changed"
     assert resources[1].body["data"]["x"] == "x"
 
