@@ -399,6 +399,7 @@ async def test_a_look_at_a_stable_site_writes_nothing(it: TestSite) -> None:
     async with Running(*it.loops()):
         await settle(it)
         await eventually(lambda: len(it.outbox.records) == 4)
+        await it.passes(30)  # the last report was noted as sent
         with it.database.reading() as connection:
             before = connection.total_changes
         for _ in range(5):
