@@ -42,7 +42,6 @@ def run() -> list[Figure]:
         Figure("kills", kills, "", "> 999"),
         Figure("power_cuts", cut["cuts"], "", "> 99"),
         Figure("full_disks", cut["full"], ""),
-        Figure("messages_lost", cut["lost"], ""),
         Figure("unaccounted", sent - stored + cut["sent"] - cut["stored"] - cut["tombstoned"], "readings", "< 1"),
     ]
 

@@ -97,7 +97,7 @@ class BootedSite:
             return []
         shown = self.machine.run(["docker", "inspect", "--format", "{{json .}}", *ids], check=False).stdout
         found = []
-        for line in shown.splitlines():
+        for line in filter(None, shown.splitlines()):  # an empty one for a container gone meanwhile
             each = json.loads(line)
             threshold = next((e.partition("=")[2] for e in each["Config"]["Env"] if e.startswith("THRESHOLD=")), "")
             found.append(f"{each['Id'][:12]} {each['Config']['Image']} {threshold}")

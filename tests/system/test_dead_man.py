@@ -41,6 +41,7 @@ def site() -> Iterator[Booted]:
         machine.run(["systemctl", "restart", "holdfast-edge.service"])
         it.give(lan(), ports("32768 60999"))
         it.settled("Converged", within=40)
+        until(lambda: at_the_hub(it).get("last_good"), 20, "something to go back to")
         yield it
 
 
