@@ -392,7 +392,9 @@ async def test_pods_find_one_another_by_the_name_of_a_service_and_by_that_of_the
     [asks] = [each["Id"] for each in site.containers() if "client" in each["Name"]]
 
     async def answered(name: str) -> str:
-        with anyio.fail_after(60):  # an address that went to another interface is found again when the old one is forgotten
+        with anyio.fail_after(
+            60
+        ):  # an address that went to another interface is found again when the old one is forgotten
             while not (answer := site.ask(asks, name)).startswith("web-"):
                 await anyio.sleep(0.05)
         return answer
