@@ -29,7 +29,7 @@ async def send(wire: Wire, outbox: Outbox, until: Callable[[], bool], *, probe_a
 
             async def sender() -> None:
                 try:
-                    await run_sender(wire, outbox, IDENTITY, probe_after=probe_after)  # type: ignore[arg-type]
+                    await run_sender(wire, outbox, IDENTITY, probe_after=probe_after, probe_at_most=4 * probe_after)  # type: ignore[arg-type]
                 except LinkLost:
                     group.cancel_scope.cancel()
 

@@ -40,6 +40,7 @@ class Flights:
         self.pace = Pace()
         self._arrived = 0  # bytes
         self._in_order = in_order
+        self._probing = False
         self._sent = 0
         self._fresh = 0  # fresh batches since the last historical one
 
@@ -48,6 +49,7 @@ class Flights:
         held = [flight for flight in self.under_way if _is_held(view, flight)]
         if not held:
             return
+        self._probing = False
         self._arrived += sum(flight.size for flight in held)
         newest = max(held, key=lambda flight: flight.order)
         self.pace.heard(now - newest.at, self._arrived - newest.before)
@@ -56,6 +58,7 @@ class Flights:
     def sent(self, first: int, last: int, *, historical: bool, size: int = 0, now: float = 0.0) -> Flight:
         """Note a batch as under way."""
         self._sent += 1
+        self._probing = False
         self._fresh = 0 if historical else self._fresh + 1
         flight = Flight(first, last, self._sent, size, now, self._arrived)
         self.under_way.append(flight)
@@ -65,12 +68,18 @@ class Flights:
         """A batch is known to have reached nobody: it is wanted again."""
         self.under_way = [each for each in self.under_way if each != flight]
 
+    def probe(self) -> None:
+        """Nobody answers: let the oldest batch go once more, whatever room there is. Not all: a broker may keep them."""
+        if self.under_way:
+            self.give_up(min(self.under_way, key=lambda flight: flight.order))
+            self._probing = True
+
     def want(self, view: View, high: int, *, history: bool = True) -> Want | None:
         """Return what to send next of a stream that ends at `high`; None when nothing is left or enough is under way.
 
         `history` false: only what is fresh, where order allows the difference.
         """
-        if len(self.under_way) >= view.credit:
+        if len(self.under_way) >= view.credit and not self._probing:
             return None
         old = self._free(view, view.upto + 1, min(self.mark, high)) if history or self._in_order else None
         if self._in_order and old:
@@ -78,13 +87,14 @@ class Flights:
         fresh = self._free(view, self.mark + 1, high)
         if fresh and (old is None or self._fresh < FRESH_RUN):
             return Want(*fresh, historical=False)
-        if old and self._has_room and (fresh or len(self.under_way) < max(view.credit - 1, 1)):
+        kept_free = self._probing or fresh or len(self.under_way) < max(view.credit - 1, 1)
+        if old and self._has_room and kept_free:
             return Want(*old, historical=True)
         return Want(*fresh, historical=False) if fresh else None
 
     @property
     def _has_room(self) -> bool:
-        return sum(flight.size for flight in self.under_way) < self.pace.limit
+        return self._probing or sum(flight.size for flight in self.under_way) < self.pace.limit
 
     def _free(self, view: View, start: int, end: int) -> tuple[int, int] | None:
         """Return the first range within start..end that is neither at the hub nor under way."""

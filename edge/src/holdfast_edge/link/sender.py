@@ -33,11 +33,12 @@ async def run_sender(
     meter: Meter | None = None,
     *,
     probe_after: float = PROBE_AFTER,
+    probe_at_most: float = PROBE_AT_MOST,
 ) -> None:
     """Send for as long as the connection lasts; ends with LinkLost or by cancellation only. `meter` None: no bounds."""
     try:
         async with anyio.create_task_group() as group:
-            await _Sender(connection, outbox, identity, meter, group, probe_after).run()
+            await _Sender(connection, outbox, identity, meter, group, (probe_after, probe_at_most)).run()
     except BaseExceptionGroup as errors:
         lost, others = errors.split(LinkLost)
         if lost is None or others is not None:
@@ -56,14 +57,14 @@ class _Sender:
         identity: Identity,
         meter: Meter | None,
         group: anyio.abc.TaskGroup,
-        probe_after: float,
+        probes: tuple[float, float],
     ) -> None:
         self._connection = connection
         self._outbox = outbox
         self._identity = identity
         self._meter = meter
         self._group = group
-        self._probe_after = probe_after
+        self._probe_after, self._probe_at_most = probes
         self._flights: dict[str, tuple[Incarnation, Flights]] = {}
         self._nobody: set[str] = set()  # streams nobody listened to: quiet until the hub is heard
         self._topics = {
@@ -88,7 +89,7 @@ class _Sender:
                 await self._outbox.changed(revision)
             if anyio.current_time() >= deadline:
                 self._probe()
-                wait = min(2 * wait, PROBE_AT_MOST)
+                wait = min(2 * wait, self._probe_at_most)
                 deadline = anyio.current_time() + wait
 
     async def _send_one(self) -> bool:
@@ -148,8 +149,6 @@ class _Sender:
             self._nobody.add(name)
 
     def _probe(self) -> None:
-        """Nobody answers: let the oldest batch of each stream go once more. Not all, a broker may be keeping them."""
         self._nobody.clear()
         for _, flights in self._flights.values():
-            if flights.under_way:
-                flights.give_up(min(flights.under_way, key=lambda flight: flight.order))
+            flights.probe()
