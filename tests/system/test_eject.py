@@ -178,6 +178,7 @@ def everything(machine: Machine) -> dict[str, list[str]]:
 
     kept = "find /etc /srv /root /home /usr/local /var/lib -xdev ! -path '/root/plan*' ! -path '/var/lib/systemd/*'"
     kept += " ! -name '*-'"  # what the shadow tools keep of the version before
+    kept += " ! -path '/root/.cache*'"  # the host's, seen through the overlay while others use it
     return {
         "files": sorted(said("sh", "-c", f"{kept} ! -type d -printf '%p %y %m %U %G %s %l\\n'")),
         "folders": sorted(said("sh", "-c", f"{kept} -type d ! -name '*.wants' -printf '%p %m %U %G\\n'")),
