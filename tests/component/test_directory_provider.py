@@ -1,5 +1,6 @@
 """Directory against a real file system: there as said, never through a link, and gone only when ours and empty."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from holdfast_edge.providers.files.directories import DirectoryProvider
 from holdfast_edge.providers.files.provider import FileProvider
 from holdfast_edge.providers.port import Observed, Scope
-from holdfast_protocol.errors import PermanentError
+from holdfast_protocol.errors import PermanentError, ProviderError
 from holdfast_protocol.wire import target
 from holdfast_protocol.wire.target import Resource
 
@@ -114,6 +115,25 @@ async def test_one_of_ours_with_something_in_it_stays(provider: DirectoryProvide
     (root / "a/theirs").touch()
     await provider.remove(resource.key, resource.body)
     assert (root / "a/theirs").exists()
+
+
+@pytest.mark.invariant("only-owned-things-are-removed")
+@pytest.mark.parametrize("refusal", [errno.EIO, errno.EROFS, errno.EACCES])
+async def test_one_the_disk_does_not_let_go_of_is_still_ours_to_remove(
+    provider: DirectoryProvider, root: Path, monkeypatch: pytest.MonkeyPatch, refusal: int
+) -> None:
+    resource = directory(root / "a/b")
+    await converge(provider, resource)
+
+    def refuses(*_: object, **__: object) -> None:
+        raise OSError(refusal, os.strerror(refusal))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rmdir", refuses)
+        with pytest.raises(ProviderError):
+            await provider.remove(resource.key, resource.body)
+    await provider.remove(resource.key, resource.body)
+    assert list(root.iterdir()) == []
 
 
 async def test_of_two_one_in_the_other_both_go_whichever_goes_first(provider: DirectoryProvider, root: Path) -> None:
