@@ -3,10 +3,7 @@
 import hashlib
 import hmac
 import json
-import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +14,8 @@ import pytest
 from holdfast_hub.blueprint import sink
 from holdfast_hub.blueprint.sink import Spec
 from holdfast_hub.operations import apply, sinks
-from holdfast_hub.operations.hub import Hub
-from holdfast_hub.operations.sinks import Sinks, SinkView
-from holdfast_hub.sinks.outlet import Outlet
+from holdfast_hub.sinks.opening import outlet
+from holdfast_hub.sinks.outlet import Labels, Outlet, Refusal
 from holdfast_hub.store import sinks as store
 from holdfast_hub.store.sinks import Entry
 from holdfast_protocol.errors import InputError, TransientError
@@ -27,68 +23,40 @@ from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.wire.readings import Reading
 from support import postgresql
 from support.builders import SITE
-from support.clock import FakeClock, eventually
+from support.clock import eventually
 from support.device_data import Sender
-from support.hubs import add_site, hub_at, put
+from support.hubs import hub_at, put
 from support.postgresql import Server
+from support.receiver import Asked, Receiver, Reply
+from support.sinks import START, document, drained, readings, working
 
 pytestmark = pytest.mark.anyio
-START = 1_700_000_000_000
 
 
-def document(name: str, destination: str, batch: int = 1000, zone: str = "") -> str:
-    where = (
-        "  placement:\n    fieldSelector:\n      matchExpressions:\n"
-        f"      - {{key: zone, operator: In, values: [{zone}]}}\n"
-    )
-    return (
-        f"apiVersion: holdfast.io/v1alpha1\nkind: Sink\nmetadata:\n  name: {name}\nspec:\n"
-        f"  batch: {batch}\n  {destination}\n{where if zone else ''}"
-    )
-
-
-class Receiver:
-    """An HTTP server that keeps what it took, and answers as told."""
+class Hook:
+    """Takes a webhook's requests."""
 
     def __init__(self) -> None:
         self.readings: list[dict[str, Any]] = []
-        self.requests: list[tuple[dict[str, str], bytes]] = []
         self.statuses: list[int] = []  # of the next answers; 200 after them
         self.poison = ""  # a text with which a body is unfit
-        receiver = self
+        self.server = Receiver(self._answer)
+        self.url = f"http://127.0.0.1:{self.server.port}/in?x=1"
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                receiver.requests.append(({key.lower(): value for key, value in self.headers.items()}, body))
-                status = receiver.statuses.pop(0) if receiver.statuses else 200
-                if receiver.poison and receiver.poison in body.decode():
-                    status = 422
-                if status == 200:
-                    receiver.readings += json.loads(body)["readings"]
-                self.send_response(status)
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/in?x=1"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def _answer(self, asked: Asked) -> Reply:
+        status = self.statuses.pop(0) if self.statuses else 200
+        if self.poison and self.poison in asked.body.decode():
+            status = 422
+        if status == 200:
+            self.readings += json.loads(asked.body)["readings"]
+        return Reply(status)
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    made = Receiver()
+def receiver() -> Iterator[Hook]:
+    made = Hook()
     yield made
-    made.close()
+    made.server.close()
 
 
 @pytest.fixture(scope="module")
@@ -97,64 +65,27 @@ def database() -> Iterator[Server]:
         yield server
 
 
-@asynccontextmanager
-async def working(folder: Path, *documents: str, **other: Any) -> AsyncIterator[Hub]:
-    """Yield a hub whose sinks run, on a clock that never rests."""
-    clock = FakeClock()
-    with hub_at(folder, clock) as hub:
-        await hub.load()
-        if not await sinks.list_sinks(hub):
-            await add_site(hub)
-            await add_site(hub, "east-1", "east")
-            await put(hub, *documents)
-        async with anyio.create_task_group() as group:
-            group.start_soon(Sinks(hub, jitter=lambda: 1.0, **other).run)
-            group.start_soon(run_time, clock)
-            names = {each.name for each in await sinks.list_sinks(hub)}
-            await eventually(lambda: names <= set(hub.sinks))
-            yield hub
-            group.cancel_scope.cancel()
-
-
-async def run_time(clock: FakeClock) -> None:
-    while True:
-        await anyio.sleep(0.002)
-        clock.advance(0.5)
-
-
-def readings(first: int, count: int, device: str = "press") -> list[Reading]:
-    return [Reading(device, "t", START + n, n) for n in range(first, first + count)]
-
-
-async def drained(hub: Hub, name: str = "lake") -> SinkView:
-    """Return the sink once nothing waits for it."""
-    while (view := await sinks.show_sink(hub, name)).lag or not view.sent_at:
-        await anyio.sleep(0.01)
-    return view
-
-
-async def test_a_webhook_gets_every_reading_signed(tmp_path: Path, receiver: Receiver) -> None:
+async def test_a_webhook_gets_every_reading_signed(tmp_path: Path, receiver: Hook) -> None:
     secret = tmp_path / "secret"
     secret.write_text("sesame\n")
     async with working(tmp_path, document("lake", f"webhook: {{url: '{receiver.url}', secretFile: {secret}}}")) as hub:
         Sender(hub).send(*readings(0, 5), Reading("press", "state", START, "on", unit="x"))
         with anyio.fail_after(10):
             view = await drained(hub)
-        assert (view.sent, view.refused, view.skipped, view.state) == (6, 0, 0, "Waiting")
+        assert (view.sent, view.refused, view.skipped) == (6, 0, 0)
+        await eventually(lambda: hub.sinks["lake"].state == "Waiting")
     assert [(each["sequence"], each["value"]) for each in receiver.readings] == [
         *((n + 1, n) for n in range(5)),
         (6, "on"),
     ]
     assert {(each["site"], each["node"], each["stream"]) for each in receiver.readings} == {(SITE, "node-1", "p3")}
-    headers, body = receiver.requests[0]
+    _, headers, body = receiver.server.asked[0]
     moment, signature = (part.split("=")[1] for part in headers["holdfast-signature"].split(","))
     assert signature == hmac.new(b"sesame", moment.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
 @pytest.mark.invariant("commit-before-ack")
-async def test_what_a_webhook_did_not_take_comes_again_and_nothing_is_missing(
-    tmp_path: Path, receiver: Receiver
-) -> None:
+async def test_what_a_webhook_did_not_take_comes_again_and_nothing_is_missing(tmp_path: Path, receiver: Hook) -> None:
     receiver.statuses = [503, 500, 429, 401]
     async with working(tmp_path, document("lake", f"webhook: {{url: '{receiver.url}'}}", batch=2)) as hub:
         sender = Sender(hub)
@@ -166,7 +97,7 @@ async def test_what_a_webhook_did_not_take_comes_again_and_nothing_is_missing(
 
 
 @pytest.mark.invariant("one-bad-message-never-blocks-a-queue")
-async def test_a_reading_the_other_side_never_takes_is_counted_and_passed(tmp_path: Path, receiver: Receiver) -> None:
+async def test_a_reading_the_other_side_never_takes_is_counted_and_passed(tmp_path: Path, receiver: Hook) -> None:
     receiver.poison = "poison"
     async with working(tmp_path, document("lake", f"webhook: {{url: '{receiver.url}'}}")) as hub:
         Sender(hub).send(*readings(0, 5), Reading("press", "u", START, "poison"), *readings(6, 3))
@@ -177,7 +108,7 @@ async def test_a_reading_the_other_side_never_takes_is_counted_and_passed(tmp_pa
 
 
 async def test_a_sink_is_given_the_sites_of_its_placement_and_what_comes_after_it(
-    tmp_path: Path, receiver: Receiver
+    tmp_path: Path, receiver: Hook
 ) -> None:
     async with working(tmp_path, document("lake", f"webhook: {{url: '{receiver.url}'}}", zone="east")) as hub:
         Sender(hub).send(*readings(0, 3))
@@ -190,16 +121,16 @@ async def test_a_sink_is_given_the_sites_of_its_placement_and_what_comes_after_i
 class Broken:
     """A destination that is down for good."""
 
-    async def send(self, entries: Sequence[Entry]) -> int:
+    async def send(self, entries: Sequence[Entry]) -> Refusal:
         raise TransientError("down", reason="Unreachable")
 
     async def close(self) -> None:
         pass
 
 
-async def test_a_broken_sink_holds_up_no_other_and_says_why(tmp_path: Path, receiver: Receiver) -> None:
-    def open_outlet(name: str, spec: Spec, clock: Clock) -> Outlet:
-        return Broken() if name == "broken" else sinks.outlet(name, spec, clock)
+async def test_a_broken_sink_holds_up_no_other_and_says_why(tmp_path: Path, receiver: Hook) -> None:
+    def open_outlet(name: str, spec: Spec, clock: Clock, labels: Labels) -> Outlet:
+        return Broken() if name == "broken" else outlet(name, spec, clock, labels)
 
     hook = f"webhook: {{url: '{receiver.url}'}}"
     async with working(tmp_path, document("lake", hook), document("broken", hook), open_outlet=open_outlet) as hub:
@@ -211,7 +142,7 @@ async def test_a_broken_sink_holds_up_no_other_and_says_why(tmp_path: Path, rece
         assert (shown.state, shown.lag, shown.sent, shown.message) == ("Failing", 5, 0, "Unreachable: down")
 
 
-async def test_a_sink_goes_on_where_it_was_after_a_restart(tmp_path: Path, receiver: Receiver) -> None:
+async def test_a_sink_goes_on_where_it_was_after_a_restart(tmp_path: Path, receiver: Hook) -> None:
     async with working(tmp_path, document("lake", f"webhook: {{url: '{receiver.url}'}}")) as hub:
         sender = Sender(hub)
         sender.send(*readings(0, 3))
@@ -227,7 +158,7 @@ async def test_a_sink_goes_on_where_it_was_after_a_restart(tmp_path: Path, recei
     assert [each["value"] for each in receiver.readings] == list(range(6))
 
 
-async def test_nothing_is_kept_for_sinks_that_are_gone(tmp_path: Path, receiver: Receiver) -> None:
+async def test_nothing_is_kept_for_sinks_that_are_gone(tmp_path: Path, receiver: Hook) -> None:
     receiver.statuses = [503] * 10_000
     async with working(tmp_path, document("lake", f"webhook: {{url: '{receiver.url}'}}")) as hub:
         Sender(hub).send(*readings(0, 3))

@@ -8,9 +8,10 @@ State = Literal["Waiting", "Sending", "Failing"]
 
 
 class Health(msgspec.Struct):
-    """Since the hub started. `failures` are in a row."""
+    """Since the hub started. `failures` are in a row; `refusal` is what was last said of readings that were taken or passed."""
 
     state: State = "Waiting"
     failures: int = 0
     reason: str = ""
     message: str = ""
+    refusal: str = ""

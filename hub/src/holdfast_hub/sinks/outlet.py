@@ -1,20 +1,35 @@
 """What a destination is to the hub: something that takes readings, durably, or says why not."""
 
-import math
-from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, Protocol
 
 import anyio
+import msgspec
 
 from holdfast_hub.store.sinks import Entry
-from holdfast_protocol.errors import TransientError
+from holdfast_protocol.errors import PermanentError, TransientError
 
 MAX_SECRET: Final = 64 * 1024  # bytes
+MAX_WHY: Final = 500  # characters
+Labels = Callable[[str], Mapping[str, str]]  # of a site, by its name
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """How many readings the other side will never take, and what it said; it may say something and take them all."""
+
+    count: int = 0
+    why: str = ""
+
+    def __add__(self, other: "Refusal") -> "Refusal":
+        return Refusal(self.count + other.count, other.why or self.why)
+
+
+NOTHING: Final = Refusal()
 
 
 class Outlet(Protocol):
-    async def send(self, entries: Sequence[Entry]) -> int:
-        """Hand readings over and return how many of them the other side will never take. It may have some already.
+    async def send(self, entries: Sequence[Entry]) -> Refusal:
+        """Hand readings over and return what was refused for good. The other side may have some of them already.
 
         Raises TransientError when it cannot be told now.
         """
@@ -23,10 +38,33 @@ class Outlet(Protocol):
     async def close(self) -> None: ...
 
 
-def value_of(entry: Entry) -> Any:
-    """Return a value as JSON has it: numbers that are none, or infinite, are null."""
-    value = entry.row.value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+async def in_halves(
+    entries: Sequence[Entry], attempt: Callable[[Sequence[Entry]], Awaitable[tuple[bool, Refusal]]]
+) -> Refusal:
+    """Hand readings over by `attempt`, which says whether they fit as they are, and how many of those did not.
+
+    What does not fit is halved until the readings at fault are found. [inv: one-bad-message-never-blocks-a-queue]
+    """
+    fits, refusal = await attempt(entries)
+    if fits:
+        return refusal
+    if len(entries) == 1:
+        return Refusal(1, refusal.why)
+    half = len(entries) // 2
+    return await in_halves(entries[:half], attempt) + await in_halves(entries[half:], attempt)
+
+
+def missing(package: str, extra: str) -> PermanentError:
+    """Return the error for a library that is not there."""
+    hint = f"pip install 'holdfast-hub[{extra}]', and start the hub again"
+    return PermanentError(f"{package} is not installed", reason="NoDriver", hint=hint)
+
+
+def unreachable(error: BaseException | str) -> TransientError:
+    """Return what a library's error, or word, is to a sink: one line of it."""
+    text = " ".join(str(error).split())
+    name = "" if isinstance(error, str) else type(error).__name__
+    return TransientError(": ".join(part for part in (name, text) if part)[:MAX_WHY], reason="Unreachable")
 
 
 async def secret(path: str) -> str:

@@ -5,10 +5,9 @@ from typing import Any, Final
 
 import anyio
 
-from holdfast_hub.blueprint.sink import PostgreSQL
-from holdfast_hub.sinks.outlet import secret
+from holdfast_hub.blueprint.destinations import PostgreSQL
+from holdfast_hub.sinks.outlet import NOTHING, Refusal, missing, secret, unreachable
 from holdfast_hub.store.sinks import Entry
-from holdfast_protocol.errors import PermanentError, TransientError
 
 _CREATE: Final = """
 CREATE TABLE IF NOT EXISTS {table} (
@@ -32,14 +31,13 @@ class PostgreSQLOutlet:
             import psycopg
             import psycopg.sql
         except ImportError as error:
-            text, hint = "psycopg is not installed", "pip install 'holdfast-hub[postgresql]', and start the hub again"
-            raise PermanentError(text, reason="NoDriver", hint=hint) from error
+            raise missing("psycopg", "postgresql") from error
         self._psycopg = psycopg
         self._wanted = wanted
         self._connection: Any = None  # psycopg.AsyncConnection once there is one
         self._table = psycopg.sql.Identifier(*wanted.table.split("."))
 
-    async def send(self, entries: Sequence[Entry]) -> int:
+    async def send(self, entries: Sequence[Entry]) -> Refusal:
         try:
             with anyio.fail_after(self._wanted.timeout_seconds):
                 connection = await self._connected()
@@ -47,9 +45,8 @@ class PostgreSQLOutlet:
                     await cursor.executemany(self._statement(_INSERT), [_row(each) for each in entries])
         except (self._psycopg.Error, OSError, TimeoutError) as error:
             await self.close()
-            text = " ".join(str(error).split()) or type(error).__name__
-            raise TransientError(text[:500], reason="Unreachable") from error
-        return 0
+            raise unreachable(error) from error
+        return NOTHING
 
     def _statement(self, text: str) -> Any:
         return self._psycopg.sql.SQL(text).format(table=self._table)
