@@ -1,25 +1,59 @@
-"""Retention at work: now and then readings that are older than their policies say are taken away, and counted."""
+"""Retention at work: coarser copies are made and kept up, then what is too old or too much is taken away, and counted.
+
+What is to be done is found out beside ingest, on a connection that only reads; what is done is done in short transactions.
+"""
 
 import contextlib
 import sqlite3
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final
+
+import msgspec
 
 from holdfast_hub.blueprint import retention
 from holdfast_hub.blueprint.retention import Spec
+from holdfast_hub.operations import folding
+from holdfast_hub.operations.folding import PAUSE
 from holdfast_hub.operations.hub import Hub
-from holdfast_hub.store import retired, series
-from holdfast_hub.store.series import Chosen
+from holdfast_hub.store import folding as copies
+from holdfast_hub.store import freed, retired, series, sizes
+from holdfast_hub.store.retired import Reason
+from holdfast_hub.store.series import Chosen, SeriesRow
 from holdfast_protocol.errors import InputError, TransientError
+from holdfast_protocol.wire.topics import STREAM_CLASSES
 
-EVERY: Final = 600.0  # seconds between two runs
+EVERY: Final = 60.0  # seconds between two looks at copies and bounds in bytes
+AGES: Final = 10  # looks between two that are at ages, too
 FIRST: Final = 60.0  # seconds after the start before the first
-PAUSE: Final = 0.02  # seconds between two slices, for whoever else waits for the disk
+SIZES: Final = 0  # the "copy" that is sizes
 
 
-async def retire_readings(hub: Hub) -> int:
-    """Take away what is too old at every site; return how many readings."""
+class Due(msgspec.Struct, frozen=True):
+    """What goes of a series: readings of a class, or spans of a copy (`every`), before a time in ms."""
+
+    series: int
+    before: int
+    stream_class: str = ""
+    every: int = 0
+
+
+async def retire_readings(hub: Hub, *, ages: bool = True) -> int:
+    """Keep up copies and bounds at every site, and take away what is too old if `ages`; return how many readings went."""
     policies = await hub.store.read(lambda _: _policies(hub))
-    return sum([await _retire_site(hub, site, specs) for site, specs in sorted(policies.items())])
+    await folding.fold(hub)
+    total = 0
+    for site, specs in sorted(policies.items()):
+        rows = await hub.upkeep.run(partial(series.choose, chosen=Chosen(site)))
+        await folding.make_copies(hub, site, await hub.upkeep.run(partial(_missing, rows=rows, specs=specs)))
+        old = await hub.upkeep.run(partial(_old, rows=rows, specs=specs, now=hub.now())) if ages else []
+        for due in old:
+            total += await _retire(hub, due, "MaxAge")
+        for spec in filter(retention.room, specs):
+            for due in await hub.upkeep.run(partial(_too_much, rows=rows, spec=spec)):
+                total += await _retire(hub, due, "MaxBytes")
+    await give_back(hub)
+    return total
 
 
 def _policies(hub: Hub) -> dict[str, list[Spec]]:
@@ -31,40 +65,88 @@ def _policies(hub: Hub) -> dict[str, list[Spec]]:
     return found
 
 
-async def _retire_site(hub: Hub, site: str, specs: list[Spec]) -> int:
-    total = 0
-    for row in await hub.reader.run(lambda connection: series.choose(connection, Chosen(site))):
+def _missing(connection: sqlite3.Connection, rows: Sequence[SeriesRow], specs: Sequence[Spec]) -> list[tuple[int, int]]:
+    """Return the copies that are wanted and not begun, by series and length."""
+    return [each for each in _copies(rows, specs) if not copies.has_begun(connection, *each)]
+
+
+def _copies(rows: Sequence[SeriesRow], specs: Sequence[Spec]) -> Iterator[tuple[int, int]]:
+    bounded = [spec for spec in specs if retention.room(spec)]
+    for row in rows:
+        for every in retention.tiers(specs, row.device, row.metric):
+            yield row.id, every
+        if any(retention.selects(spec, row.device, row.metric) for spec in bounded):
+            yield row.id, SIZES
+
+
+def _old(connection: sqlite3.Connection, rows: Sequence[SeriesRow], specs: Sequence[Spec], now: int) -> list[Due]:
+    """Return what has something that is too old."""
+    found = []
+    for row in rows:
         for name, age in retention.ages(specs, row.device, row.metric).items():
-            total += await _retire_series(hub, row.id, name, hub.now() - age)
-    return total
+            if series.oldest(connection, row, until=now - age) is not None:
+                found.append(Due(row.id, now - age, name))
+        for every, age in retention.tiers(specs, row.device, row.metric).items():
+            if age and retired.has_older_spans(connection, row.id, every, now - age):
+                found.append(Due(row.id, now - age, every=every))
+    return found
 
 
-async def _retire_series(hub: Hub, number: int, stream_class: str, before: int) -> int:
+def _too_much(connection: sqlite3.Connection, rows: Sequence[SeriesRow], spec: Spec) -> list[Due]:
+    """Return what must go for the rest of what one bound selects at a site to be within it."""
+    chosen = [row for row in rows if retention.selects(spec, row.device, row.metric)]
+    classes = spec.classes or STREAM_CLASSES
+    before = sizes.cut(connection, [row.id for row in chosen], classes, retention.room(spec))
+    if before is None:
+        return []
+    older = [row for row in chosen if series.oldest(connection, row, until=before) is not None]
+    return [Due(row.id, before, name) for row in older for name in classes]
+
+
+async def _retire(hub: Hub, due: Due, reason: Reason) -> int:
+    """Take away what is due, slice by slice; return how many readings."""
     database, total, after = hub.streams.database, 0, retired.BEGINNING
 
     def retiring(after: retired.Key) -> list[retired.Key]:
         with database.transaction() as connection:
-            return retired.retire(connection, number, stream_class, before, after)
+            return retired.retire(connection, due.series, due.stream_class, due.before, after, reason)
 
-    while await hub.reader.run(lambda connection: _has_older(connection, number, before)):
+    def retiring_spans() -> int:
+        with database.transaction() as connection:
+            return retired.retire_spans(connection, due.series, due.every, due.before)
+
+    while due.every:
+        if await database.call(retiring_spans) < retired.SLICE:
+            return 0
+        await hub.clock.sleep(PAUSE)
+    while True:
         keys = await database.call(retiring, after)
         total += len(keys)
         if len(keys) < retired.SLICE:
-            break
+            return total
         after = keys[-1]
         await hub.clock.sleep(PAUSE)
-    return total
 
 
-def _has_older(connection: sqlite3.Connection, number: int, before: int) -> bool:
-    query = "SELECT 1 FROM readings WHERE series = ? AND time < ? LIMIT 1"
-    return connection.execute(query, (number, before)).fetchone() is not None
+async def give_back(hub: Hub) -> None:
+    """Give the disk back what nothing is in any more."""
+    database = hub.streams.database
+
+    def giving(most: int) -> None:
+        with database.transaction() as connection:
+            freed.give_back(connection, most)
+
+    while most := await hub.upkeep.run(freed.surplus):
+        await database.call(giving, most)
+        await hub.clock.sleep(PAUSE)
 
 
 async def run_retention(hub: Hub) -> None:
     """Retire readings, for ever."""
     await hub.clock.sleep(FIRST)
+    look = 0
     while True:
         with contextlib.suppress(TransientError, InputError):  # a full disk, too much to look at: the next run goes on
-            await retire_readings(hub)
+            await retire_readings(hub, ages=look % AGES == 0)
+        look += 1
         await hub.clock.sleep(EVERY)

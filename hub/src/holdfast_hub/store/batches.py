@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from holdfast_hub.core.stretches import stretches
 from holdfast_hub.store import ranges, readings, streams
 from holdfast_hub.store.ranges import Forked, Stream
 from holdfast_protocol.wire.batch import Batch, Group, Placed
@@ -99,6 +100,9 @@ class BatchWriter:
         if isinstance(content, Records):
             streams.keep_records(connection, stream, each.first, content.records)
         elif isinstance(content, Readings):
+            if times[1] - times[0] > streams.WIDE:
+                found = stretches(time for series in content.series for time in series.times)
+                streams.keep_stretches(connection, stream, each.first, found)
             first = each.first
             for series in content.series:
                 number = self._series.number(connection, stream.site, stream.node, series)

@@ -15,6 +15,7 @@ from holdfast_protocol.wire.readings import Series, Value
 # SQLite's binding gives up the interpreter at every step, and each time waits for it again behind a busy event loop:
 # a row a statement is a hundred times slower beside one.
 ROWS: Final = 100
+EVER: Final = 2**62  # milliseconds: no time is later, none as early as this before 1970
 MAX_LIMIT: Final = 100_000
 KNOWN: Final = 100_000  # series kept in memory
 _INSERT_ONE: Final = "INSERT INTO readings VALUES (?, ?, ?, ?, ?)"
@@ -134,9 +135,8 @@ def _newest(
     site, node, device, metric, unit, quality = names
     for time, value, incarnation, sequence in connection.execute(
         "SELECT time, value, incarnation, sequence FROM readings JOIN streams ON streams.id = stream"
-        " WHERE series = ?1 AND (?2 IS NULL OR time >= ?2) AND (?3 IS NULL OR time < ?3)"
-        " ORDER BY time DESC, stream DESC, sequence DESC LIMIT ?4",
-        (number, since, until, limit),
+        " WHERE series = ? AND time >= ? AND time < ? ORDER BY time DESC, stream DESC, sequence DESC LIMIT ?",
+        (number, -EVER if since is None else since, EVER if until is None else until, limit),
     ):
         yield StoredReading(site, node, device, metric, time, _value(kind, value), unit, quality, incarnation, sequence)
 

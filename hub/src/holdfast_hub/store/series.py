@@ -5,11 +5,11 @@ With `store.readings` the only modules that know how rows of readings lie. Every
 
 import math
 import sqlite3
-from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
+from holdfast_hub.store.readings import EVER
 from holdfast_protocol.errors import InputError, Problem
 from holdfast_protocol.wire.readings import Value
 
@@ -71,17 +71,36 @@ def choose(connection: sqlite3.Connection, chosen: Chosen) -> list[SeriesRow]:
     return [SeriesRow(*row) for row in rows]
 
 
+def taken_from(connection: sqlite3.Connection, chosen: Chosen, limit: int) -> list[SeriesRow]:
+    """Return the first series of a selection that retention took readings of."""
+    rows = connection.execute(
+        "SELECT id, site, node, device, metric, unit, quality, kind FROM series"
+        " WHERE (?1 = '' OR site = ?1) AND (?2 = '' OR device = ?2) AND (?3 = '' OR metric = ?3)"
+        " AND EXISTS (SELECT 1 FROM taken WHERE series = series.id AND every = 0)"
+        " ORDER BY site, device, metric, node, unit, id LIMIT ?4",
+        (chosen.site, chosen.device, chosen.metric, limit),
+    )
+    return [SeriesRow(*row) for row in rows]
+
+
 def newest(
     connection: sqlite3.Connection, series: SeriesRow, since: int | None = None, until: int | None = None
 ) -> Row | None:
     """Return the reading with the latest time, None when there is none: late history is never the newest."""
     row = connection.execute(
         "SELECT time, value, stream, sequence FROM readings"
-        " WHERE series = ?1 AND (?2 IS NULL OR time >= ?2) AND (?3 IS NULL OR time < ?3)"
-        " ORDER BY time DESC, stream DESC, sequence DESC LIMIT 1",
-        (series.id, since, until),
+        " WHERE series = ? AND time >= ? AND time < ? ORDER BY time DESC, stream DESC, sequence DESC LIMIT 1",
+        (series.id, -EVER if since is None else since, EVER if until is None else until),
     ).fetchone()
     return _row(series, *row) if row else None
+
+
+def oldest(
+    connection: sqlite3.Connection, series: SeriesRow, since: int | None = None, until: int | None = None
+) -> Row | None:
+    """Return the reading with the earliest time, None when there is none."""
+    found = page(connection, series, Chosen(since=since, until=until), None, 1)
+    return found[0] if found else None
 
 
 def page(
@@ -89,14 +108,19 @@ def page(
 ) -> list[Row]:
     """Return the next `limit` readings of a series in the order of their times."""
     least = -(2**63)
-    at = after or Place(least if chosen.since is None else chosen.since, least, least)
+    at = after or Place(-EVER if chosen.since is None else chosen.since, least, least)
     rows = connection.execute(
         "SELECT time, value, stream, sequence FROM readings"
-        " WHERE series = ?1 AND (time, stream, sequence) > (?2, ?3, ?4) AND (?5 IS NULL OR time < ?5)"
-        " ORDER BY time, stream, sequence LIMIT ?6",
-        (series.id, at.time, at.stream, at.sequence, chosen.until, limit),
+        " WHERE series = ? AND (time, stream, sequence) > (?, ?, ?) AND time < ? ORDER BY time, stream, sequence LIMIT ?",
+        (series.id, at.time, at.stream, at.sequence, EVER if chosen.until is None else chosen.until, limit),
     ).fetchall()
     return [_row(series, *row) for row in rows]
+
+
+def stretches(connection: sqlite3.Connection, stream: int, first: int, times: tuple[int, int]) -> list[tuple[int, int]]:
+    """Return where the readings of a group lie, of which `times` are the earliest and the latest."""
+    found = connection.execute("SELECT since, until FROM stretches WHERE stream = ? AND first = ?", (stream, first))
+    return found.fetchall() or [times]
 
 
 def of_group(
@@ -106,17 +130,19 @@ def of_group(
     node: str,
     sequences: tuple[int, int],
     times: tuple[int, int],
-) -> Iterator[tuple[SeriesRow, Row]]:
-    """Yield the stored readings of one group, named by its sequences and the earliest and latest of its times."""
-    for number, device, metric, unit, quality, kind, time, value, sequence in connection.execute(
-        "SELECT series.id, device, metric, unit, quality, kind, time, value, sequence"
-        " FROM series JOIN readings ON readings.series = series.id"
-        " WHERE site = ? AND node = ? AND time BETWEEN ? AND ? AND stream = ? AND sequence BETWEEN ? AND ?"
-        " ORDER BY sequence",
-        (site, node, *times, stream, *sequences),
-    ):
-        series = SeriesRow(number, site, node, device, metric, unit, quality, kind)
-        yield series, _row(series, time, value, stream, sequence)
+) -> list[tuple[SeriesRow, Row]]:
+    """Return the stored readings of one group, named by its sequences and the earliest and latest of its times."""
+    found = []
+    for stretch in stretches(connection, stream, sequences[0], times):
+        for number, device, metric, unit, quality, kind, time, value, sequence in connection.execute(
+            "SELECT series.id, device, metric, unit, quality, kind, time, value, sequence"
+            " FROM series JOIN readings ON readings.series = series.id"
+            " WHERE site = ? AND node = ? AND time BETWEEN ? AND ? AND stream = ? AND sequence BETWEEN ? AND ?",
+            (site, node, *stretch, stream, *sequences),
+        ):
+            series = SeriesRow(number, site, node, device, metric, unit, quality, kind)
+            found.append((series, _row(series, time, value, stream, sequence)))
+    return sorted(found, key=lambda each: each[1].sequence)
 
 
 def stream_names(connection: sqlite3.Connection) -> dict[int, StreamName]:

@@ -13,7 +13,9 @@ GROUPS: Final = 200  # looked at for one batch
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """`lag` is in readings (of all sites), `groups` in stored groups; times in milliseconds since 1970, 0: never."""
+    """`lag` is in readings (of all sites), `groups` in stored groups; times in milliseconds since 1970, 0: never.
+
+    `missed` is how many readings retention took before they were handed over."""
 
     name: str
     position: int
@@ -22,6 +24,7 @@ class Progress(msgspec.Struct, frozen=True):
     refused: int
     sent_at: int
     since: int
+    missed: int
     groups: int
     lag: int
 
@@ -36,19 +39,21 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """Readings to hand over, and the place that is reached with them."""
+    """Readings to hand over, how many of the same groups retention took, and the place that is reached with them."""
 
     entries: list[Entry]
+    missed: int
     position: int
 
 
-def begin(connection: sqlite3.Connection, name: str, now: int) -> None:
-    """Give a new sink its place: after all there is. One that has a place keeps it."""
-    connection.execute(
+def begin(connection: sqlite3.Connection, name: str, now: int) -> bool:
+    """Give a new sink its place: after all there is. One that has a place keeps it; return whether it is new."""
+    made = connection.execute(
         "INSERT INTO sinks (name, position, since)"
         " VALUES (?, coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'arrivals'), 0), ?) ON CONFLICT DO NOTHING",
         (name, now),
     )
+    return made.rowcount > 0
 
 
 def end(connection: sqlite3.Connection, name: str) -> None:
@@ -62,7 +67,7 @@ def names(connection: sqlite3.Connection) -> set[str]:
 
 def progress(connection: sqlite3.Connection) -> list[Progress]:
     rows = connection.execute(
-        "SELECT name, position, sent, skipped, refused, sent_at, since,"
+        "SELECT name, position, sent, skipped, refused, sent_at, since, missed,"
         " (SELECT count(*) FROM arrivals WHERE arrivals.position > sinks.position),"
         " (SELECT coalesce(sum(last - first + 1), 0) FROM arrivals WHERE arrivals.position > sinks.position)"
         " FROM sinks ORDER BY name"
@@ -73,12 +78,13 @@ def progress(connection: sqlite3.Connection) -> list[Progress]:
 def take(connection: sqlite3.Connection, name: str, sites: frozenset[str] | None, batch: int) -> Taken | None:
     """Return the next readings of some sites (None: of all), groups whole; None when nothing has come.
 
-    What was taken back since (a fork), or retired, is not there any more: then there may be no entries.
+    What was taken back since (a fork) is not there any more, nor is what was retired, which is counted.
     """
     entries: list[Entry] = []
-    reached = None
-    for position, site, node, stream, incarnation, number, first, last, since, until in connection.execute(
-        "SELECT position, site, node, class, incarnation, streams.id, first, last, arrivals.since, until"
+    missed, reached = 0, None
+    for position, site, node, stream, incarnation, number, first, last, since, until, stored in connection.execute(
+        "SELECT position, site, node, class, incarnation, streams.id, first, last, arrivals.since, until,"
+        " EXISTS (SELECT 1 FROM segments WHERE segments.stream = streams.id AND segments.first = arrivals.first)"
         " FROM arrivals JOIN streams ON streams.id = arrivals.stream"
         " WHERE position > (SELECT position FROM sinks WHERE name = ?) ORDER BY position LIMIT ?",
         (name, GROUPS),
@@ -87,17 +93,18 @@ def take(connection: sqlite3.Connection, name: str, sites: frozenset[str] | None
             if entries and len(entries) + last - first + 1 > batch:
                 break
             found = series.of_group(connection, number, site, node, (first, last), (since, until))
+            missed += last - first + 1 - len(found) if stored else 0
             entries += [Entry(stream, incarnation, each, row) for each, row in found]
         reached = position
-    return None if reached is None else Taken(entries, reached)
+    return None if reached is None else Taken(entries, missed, reached)
 
 
-def advance(connection: sqlite3.Connection, name: str, position: int, sent: int, refused: int, now: int) -> None:
+def advance(connection: sqlite3.Connection, name: str, taken: Taken, sent: int, refused: int, now: int) -> None:
     """Note that everything up to a position was dealt with, and let go what no sink needs."""
     connection.execute(
-        "UPDATE sinks SET position = ?, sent = sent + ?, refused = refused + ?,"
+        "UPDATE sinks SET position = ?, sent = sent + ?, refused = refused + ?, missed = missed + ?,"
         " sent_at = CASE WHEN ? > 0 THEN ? ELSE sent_at END WHERE name = ? AND position < ?",
-        (position, sent, refused, sent, now, name, position),
+        (taken.position, sent, refused, taken.missed, sent, now, name, taken.position),
     )
     _trim(connection)
 

@@ -1,6 +1,7 @@
 """What sites have sent, and what is known of what they have not: streams, gaps, records, the ledger, the rejected."""
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -13,6 +14,7 @@ from holdfast_protocol.wire.messages import Record
 from holdfast_protocol.wire.names import NodeName, SiteName
 
 MAX_REJECTED: Final = 1000
+WIDE: Final = 86_400_000  # milliseconds between the times of a group
 MAX_KEPT: Final = 64 * 1024  # bytes of a rejected payload
 _ABOVE: Final = (
     "DELETE FROM segments WHERE stream = ? AND first > ?",
@@ -84,7 +86,7 @@ class Rejected(msgspec.Struct, frozen=True):
 
 def open_streams(path: Path) -> Database:
     """Open and migrate readings.db."""
-    return Database(path, migrations("holdfast_hub.store", "schema_streams"))
+    return Database(path, migrations("holdfast_hub.store", "schema_streams"), shrinks=True)
 
 
 class StreamStore:
@@ -233,6 +235,16 @@ def keep_segment(
         ),
     )
     stream.stored += group.count
+
+
+def keep_stretches(
+    connection: sqlite3.Connection, stream: Stream, first: int, stretches: Sequence[tuple[int, int]]
+) -> None:
+    """Note where the readings of a group lie whose times are over WIDE apart."""
+    if len(stretches) > 1:
+        connection.executemany(
+            "INSERT INTO stretches VALUES (?, ?, ?, ?)", [(stream.id, first, *each) for each in stretches]
+        )
 
 
 def keep_records(connection: sqlite3.Connection, stream: Stream, first: int, records: list[Record]) -> None:
