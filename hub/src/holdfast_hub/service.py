@@ -23,12 +23,14 @@ from holdfast_hub.link.identity import Identity
 from holdfast_hub.link.ingest import Ingest
 from holdfast_hub.link.publisher import Publisher
 from holdfast_hub.link.session import Session
+from holdfast_hub.operations.bridges import HubBridges
 from holdfast_hub.operations.commands import run_command_expiry
 from holdfast_hub.operations.holds import run_expiry
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.operations.retention import run_retention
 from holdfast_hub.operations.sinks import Sinks
 from holdfast_hub.operations.sites import refresh_facts, repair_placement
+from holdfast_hub.operations.telemetry import Telemetry
 from holdfast_hub.settings import Settings
 from holdfast_hub.store.feed import Feed
 from holdfast_hub.store.hub import keep_key, key_of, open_hub
@@ -172,10 +174,15 @@ async def run_hub(settings: Settings, *, ready: Callable[[str], None] = log.info
             "holds": lambda: run_expiry(hub),
             "retention": lambda: run_retention(hub),
             "sinks": Sinks(hub).run,
+            "bridges": HubBridges(
+                hub, dial, settings.data_dir / "bridges", broker.host, broker.port, settings.username, settings.password
+            ).run,
             "commands": lambda: run_command_expiry(hub),
             "api": lambda: run_api(application(hub, health), sockets, feed),
             "link": run_linked,
         }
+        if settings.telemetry:
+            loops["telemetry"] = Telemetry(hub, settings.telemetry).run
         if settings.broker is None:
             loops["broker"] = embedded.run
         line = f"hub of fleet {fleet} ready: API at {settings.socket}, broker at {broker}"

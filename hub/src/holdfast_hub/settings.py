@@ -1,6 +1,7 @@
 """Settings of one hub, checked before anything is started."""
 
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +28,7 @@ class Settings(msgspec.Struct, frozen=True):
     """`broker` is an existing one; without it the hub runs its own, listening on `listen`.
 
     `advertise` is what site kits name, for sites that reach the broker by another address; `http` is an additional
-    listener for the API on loopback.
+    listener for the API on loopback; `telemetry` is where the hub's own metrics go by OTLP, "" nowhere.
     """
 
     data_dir: Path
@@ -39,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True):
     listen: Address = LISTEN
     advertise: Address | None = None
     http: Address | None = None
+    telemetry: str = ""
     rate: float = 500.0  # publications a second, once a burst is used up
 
     def check(self) -> None:
@@ -54,6 +56,9 @@ class Settings(msgspec.Struct, frozen=True):
             )
         if len(os.fsencode(self.socket)) > 100:
             problems.append(Problem("the path of a Unix socket has at most 100 bytes", path="socket"))
+        if self.telemetry and not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s@?#]*)?", self.telemetry):
+            text, hint = "must be an http or https URL without credentials", "http://127.0.0.1:4318"
+            problems.append(Problem(text, path="telemetry", hint=hint))
         if self.rate <= 0:
             problems.append(Problem("must be more than 0", path="rate"))
         if problems:

@@ -9,7 +9,7 @@ from starlette.responses import Response, StreamingResponse
 
 from holdfast_hub.api import export
 from holdfast_hub.api.answers import author, body, query
-from holdfast_hub.operations import apply, commands, devices, history, objects, readings, sinks
+from holdfast_hub.operations import apply, bridges, commands, devices, history, objects, readings, sinks
 from holdfast_hub.operations.hub import Hub
 
 Handler = Callable[[Hub, Request], Awaitable[Any]]
@@ -21,6 +21,10 @@ class Labelling(msgspec.Struct, forbid_unknown_fields=True):
 
 class Desiring(msgspec.Struct, forbid_unknown_fields=True):
     properties: dict[str, Any]
+
+
+class Replaying(msgspec.Struct, forbid_unknown_fields=True, rename={"since": "from"}):
+    since: int | None = None  # milliseconds since 1970; left out: from the beginning
 
 
 class Commanding(msgspec.Struct, forbid_unknown_fields=True):
@@ -81,6 +85,22 @@ async def get_sink(hub: Hub, request: Request) -> Any:
     return {**await objects.show_object(hub, "Sink", name), **msgspec.to_builtins(shown)}
 
 
+async def post_replay(hub: Hub, request: Request) -> Any:
+    """Give a sink again what is stored of its sites, readings of a time and later."""
+    wanted = await body(request, Replaying)
+    return await sinks.replay(hub, request.path_params["name"], wanted.since, author=author(request))
+
+
+async def get_bridges(hub: Hub, _: Request) -> Any:
+    """All bridges, the hub's own and those of sites as they said last: rates, lag, buffers, what was dropped and why."""
+    return {"items": await bridges.list_bridges(hub)}
+
+
+async def get_bridge(hub: Hub, request: Request) -> Any:
+    """One bridge, by site/name (hub/name for the hub's own), at each node that runs it."""
+    return {"items": await bridges.show_bridge(hub, request.path_params["name"])}
+
+
 async def delete_sink(hub: Hub, request: Request) -> Any:
     """Delete a sink and its place; what it was not sent yet it will never be."""
     return await apply.delete_object(hub, "Sink", request.path_params["name"], author=author(request))
@@ -97,13 +117,16 @@ async def get_readings(hub: Hub, request: Request) -> Any:
 
 
 async def get_buckets(hub: Hub, request: Request) -> Any:
-    """Device readings reduced to buckets of ?every= milliseconds: count, min, max, mean, last; holes have count 0."""
+    """Readings reduced to buckets of ?every= milliseconds, of which `tier` and what of it is `lost`; holes have count 0."""
     return {"items": await history.reduced(hub, query(request, history.Asked))}
 
 
 async def get_export(hub: Hub, request: Request) -> Response:
-    """Every reading of a selection as a stream: JSON lines, or with ?form=csv CSV."""
+    """Every reading of a selection, or with ?every= its buckets, as a stream: JSON lines, or with ?form=csv CSV."""
     wanted = query(request, history.Exporting)
+    if wanted.every:
+        found = export.spans(history.spans(hub, wanted), wanted.form)
+        return StreamingResponse(found, media_type=export.TYPES[wanted.form])
     return StreamingResponse(export.text(history.pages(hub, wanted), wanted.form), media_type=export.TYPES[wanted.form])
 
 
@@ -120,8 +143,11 @@ TABLE: Final[tuple[tuple[Literal["GET", "POST", "PATCH", "DELETE"], str, Handler
     ("PATCH", "/v1/devices/{name:path}", patch_device),
     ("DELETE", "/v1/devices/{name:path}", delete_device),
     ("GET", "/v1/commands/{id}", get_command),
+    ("GET", "/v1/bridges", get_bridges),
+    ("GET", "/v1/bridges/{name:path}", get_bridge),
     ("GET", "/v1/sinks", get_sinks),
     ("GET", "/v1/sinks/{name}", get_sink),
+    ("POST", "/v1/sinks/{name}/replay", post_replay),
     ("DELETE", "/v1/sinks/{name}", delete_sink),
     ("GET", "/v1/readings", get_readings),
     ("GET", "/v1/readings/buckets", get_buckets),

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from holdfast_hub.operations.history import Page
+from holdfast_hub.store.buckets import Bucket
 
 COLUMNS: Final = (
     "time",
@@ -25,6 +26,23 @@ COLUMNS: Final = (
     "incarnation",
     "sequence",
 )
+SPANS: Final = (
+    "time",
+    "until",
+    "site",
+    "node",
+    "device",
+    "metric",
+    "unit",
+    "count",
+    "bad",
+    "min",
+    "max",
+    "mean",
+    "last",
+    "tier",
+    "lost",
+)
 TYPES: Final = {"jsonl": "application/jsonl", "csv": "text/csv; charset=utf-8"}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ENCODER: Final = msgspec.json.Encoder()
@@ -38,6 +56,18 @@ async def text(pages: AsyncIterator[Page], form: Literal["jsonl", "csv"]) -> Asy
         yield _written([COLUMNS])
     async for page in pages:
         yield write(page)
+
+
+async def spans(pages: AsyncIterator[list[Bucket]], form: Literal["jsonl", "csv"]) -> AsyncIterator[bytes]:
+    """Yield buckets in a format; CSV begins with a line of titles."""
+    if form == "csv":
+        yield _written([SPANS])
+    async for page in pages:
+        rows = [[getattr(bucket, name) for name in SPANS] for bucket in page]
+        if form == "csv":
+            yield _written([(_moment(time), _moment(until), *rest) for time, until, *rest in rows])
+        else:
+            yield b"".join(_ENCODER.encode(dict(zip(SPANS, row, strict=True))) + b"\n" for row in rows)
 
 
 def _lines(page: Page) -> bytes:

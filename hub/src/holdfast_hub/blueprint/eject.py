@@ -39,6 +39,7 @@ _WHY: Final = {
     "Kubernetes": "kubectl apply its manifests",
     "MandatoryAccessControl": "it is for apparmor_parser or SELinux by hand",
     "DeviceSource": "readings are the agent's to take: a collector or a bridge of the site's broker may",
+    "Bridge": "its queue is the agent's: Mosquitto's own bridge may do without one, and counts no drops",
     "AgentVersion": "there is no agent here",
     "DiskEncryption": "it asserts, and changes nothing",
     "SecureBoot": "it asserts, and changes nothing",

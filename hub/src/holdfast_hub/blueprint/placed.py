@@ -15,7 +15,8 @@ from holdfast_hub.core.placement import Placement, read_placement
 from holdfast_protocol.blueprint import names, policy
 from holdfast_protocol.blueprint.documents import Document
 from holdfast_protocol.blueprint.problems import Checked, Problems
-from holdfast_protocol.wire import drift, overrides, windows
+from holdfast_protocol.kinds import bridge, hub_bridge
+from holdfast_protocol.wire import drift, overrides, reboots, windows
 from holdfast_protocol.wire.flaws import Flaw
 from holdfast_protocol.wire.labels import is_dns_subdomain
 from holdfast_protocol.wire.target import POLICIES
@@ -69,6 +70,14 @@ def _decisions(objects: Sequence[Named]) -> dict[str, Any]:
     return {"overrides": tuple(overrides.carry(spec) for _, spec in objects)}
 
 
+def _reboot_policies(objects: Sequence[Named]) -> dict[str, Any]:
+    return {"reboot_policies": tuple(reboots.carry_policy(name, spec) for name, spec in objects)}
+
+
+def _reboot_requests(objects: Sequence[Named]) -> dict[str, Any]:
+    return {"reboot_requests": tuple(reboots.carry_request(name, spec) for name, spec in objects)}
+
+
 def _drift(objects: Sequence[Named]) -> dict[str, Any]:
     return {"drift": tuple(drift.carry(name, spec) for name, spec in objects)}
 
@@ -76,9 +85,12 @@ def _drift(objects: Sequence[Named]) -> dict[str, Any]:
 KINDS: Final[Mapping[str, PlacedKind]] = {
     drift.KIND: PlacedKind(drift.flaws, _drift, drift.FEATURE),
     windows.KIND: PlacedKind(windows.flaws, _windows, windows.FEATURE),
+    bridge.KIND: PlacedKind(hub_bridge.flaws, _nothing),
     "Overlay": PlacedKind(overlay_flaws, _nothing),
     retention.KIND: PlacedKind(retention.flaws, _nothing),
     overrides.KIND: PlacedKind(overrides.flaws, _decisions, overrides.FEATURE),
+    reboots.POLICY: PlacedKind(reboots.policy_flaws, _reboot_policies, reboots.FEATURE),
+    reboots.REQUEST: PlacedKind(reboots.request_flaws, _reboot_requests, reboots.FEATURE),
     sink.KIND: PlacedKind(sink.flaws, _nothing),
     "Policy": PlacedKind(policy.flaws, _policies, POLICIES),
 }
@@ -86,6 +98,8 @@ KINDS: Final[Mapping[str, PlacedKind]] = {
 
 def is_placed(document: Document) -> bool:
     """Return whether a document is an object of a kind of this table."""
+    if document.kind == bridge.KIND and not hub_bridge.is_hubs(document.value):
+        return False
     return document.kind in KINDS and names.is_ours(document.api_version)
 
 
@@ -145,4 +159,4 @@ def contents(objects: Iterable[tuple[str, str, dict[str, Any]]]) -> tuple[dict[s
         fields |= added
         if added and KINDS[kind].feature:
             features.append(KINDS[kind].feature)
-    return fields, tuple(features)
+    return fields, tuple(dict.fromkeys(features))

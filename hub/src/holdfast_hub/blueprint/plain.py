@@ -16,7 +16,7 @@ from holdfast_protocol.blueprint import names
 from holdfast_protocol.blueprint.documents import Document
 from holdfast_protocol.blueprint.yaml_text import Place
 from holdfast_protocol.errors import InputError, Problem
-from holdfast_protocol.kinds import table
+from holdfast_protocol.kinds import hub_bridge, table
 from holdfast_protocol.wire.labels import is_dns_label
 
 PLACEMENT: Final = "holdfast.io/placement"  # annotation: a label selector as text; * is every site
@@ -52,6 +52,8 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def is_plain(document: Document, kinds: Collection[str]) -> bool:
     """Return whether a document is a manifest of somebody else's kind; `kinds` are those that blueprints define."""
     if document.kind in kinds or names.is_blueprint(document.kind) or document.kind in names.OBJECTS:
+        return False
+    if hub_bridge.is_hubs(document.value):
         return False
     spec = document.value.get("spec")
     if isinstance(spec, dict) and "placement" in spec:

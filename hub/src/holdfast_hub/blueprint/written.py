@@ -8,7 +8,8 @@ from typing import Any, Final, Literal
 import msgspec
 
 from holdfast_hub.blueprint import retention, sink
-from holdfast_protocol.wire import drift, overrides, windows
+from holdfast_protocol.kinds import bridge
+from holdfast_protocol.wire import drift, overrides, reboots, windows
 
 Words = tuple[str, ...]
 
@@ -166,8 +167,20 @@ class DriftPolicy(drift.Spec, frozen=True, forbid_unknown_fields=True):
     placement: Placement | None = None  # left out: every site
 
 
+class RebootPolicy(reboots.PolicySpec, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """When a site restarts its machine by itself. Of several the one that restarts less wins."""
+
+    placement: Placement | None = None  # left out: every site
+
+
+class RebootRequest(reboots.RequestSpec, frozen=True, forbid_unknown_fields=True):
+    """That sites restart their machines once; `holdfast site reboot` writes it."""
+
+    placement: Placement | None = None  # left out: every site
+
+
 class Retention(retention.Spec, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """How long the hub keeps readings of some sites. Of several the longest age counts."""
+    """How long the hub keeps readings of some sites, how much of them, and which coarser copies it makes of them."""
 
     placement: Placement | None = None  # left out: every site
 
@@ -184,7 +197,25 @@ class Sink(sink.Spec, frozen=True, forbid_unknown_fields=True, rename="camel"):
     placement: Placement | None = None  # left out: every site
 
 
+class Bridge(bridge.Spec, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """A broker somebody has, and what goes there and comes from there: in a blueprint run by its sites, else by the hub."""
+
+    placement: Placement | None = None  # whose readings go out; left out: every site's
+
+
 DOCUMENTS: Final[dict[str, type[msgspec.Struct]]] = {
     each.__name__: each
-    for each in (Blueprint, Policy, Overlay, MaintenanceWindow, DriftPolicy, OverrideDecision, Retention, Sink)
+    for each in (
+        Blueprint,
+        Policy,
+        Overlay,
+        MaintenanceWindow,
+        DriftPolicy,
+        OverrideDecision,
+        RebootPolicy,
+        RebootRequest,
+        Retention,
+        Sink,
+        Bridge,
+    )
 }

@@ -12,6 +12,7 @@ import click
 
 from holdfast_hub.cli import exits, output
 from holdfast_hub.cli.client import Client
+from holdfast_hub.cli.holds import duration
 from holdfast_hub.cli.readings import moment
 
 GROUP: Final = 50_000  # rows of a Parquet row group: what is in memory at once
@@ -26,6 +27,7 @@ _LARGEST: Final = 2**63
 @click.option("--metric", metavar="NAME", help="Of this metric.")
 @click.option("--from", "since", metavar="TIME", help="Not before: RFC 3339, or an age such as 2h.")
 @click.option("--to", "until", metavar="TIME", help="Before this time.")
+@click.option("--every", metavar="TIME", help="What the readings of each span of this length came to: 5m, 1h, 1d.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Into this file; it is there when whole.")
 @output.formatted("table", "json")
 @click.pass_obj
@@ -37,17 +39,21 @@ def export(
     metric: str | None,
     since: str | None,
     until: str | None,
+    every: str | None,
     out: Path | None,
     form: str,
 ) -> None:
     """Write every reading of a selection, series by series, each in the order of time. -o tells of what --out wrote."""
     if kind == "parquet":
+        if every is not None:
+            exits.usage("Parquet is of readings", "--format csv")
         _parquet()
         if out is None:
             exits.usage("Parquet is no text for a pipe", "--out readings.parquet")
     query: dict[str, str | int | None] = {"site": site, "device": device, "metric": metric, "to": moment(until)}
     query["from"] = moment(since)
     query["form"] = "csv" if kind == "csv" else "jsonl"
+    query["every"] = None if every is None else duration(every) * 1000
     if out is None:
         for chunk in client.stream("/v1/export", **query):
             click.echo(chunk, nl=False)

@@ -28,7 +28,11 @@ def kit_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--packages", is_flag=True, help="It may install and remove packages."),
         click.option("--accounts", is_flag=True, help="It may change users, groups and their SSH keys."),
         click.option("--security", is_flag=True, help="It may change sshd's settings and mandatory access control."),
+        click.option("--reboots", is_flag=True, help="It may restart the machine, by policy or on request."),
         click.option("--sources", is_flag=True, help="It may add sources of device data."),
+        click.option(
+            "--bridges", is_flag=True, help="It may hand messages to other brokers, and take them from there."
+        ),
         click.option("--kubernetes", default="", metavar="URL", help="The site's own API server: https://HOST:6443."),
         click.option(
             "--devices", default="", metavar="HOST:PORT", help="The site's own broker, where devices publish."

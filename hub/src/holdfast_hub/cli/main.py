@@ -30,6 +30,8 @@ _VERBS: Final = {  # name: (module, attribute, short help)
     "readings": ("readings", "readings", "Query device readings."),
     "export": ("export", "export", "Write readings as CSV, JSON lines or Parquet."),
     "ingest": ("ingest", "ingest", "Try what device data becomes by the rules of a DeviceSource."),
+    "sink": ("sinks", "sink", "Have a sink given again what is stored."),
+    "bridge": ("bridges", "bridge", "Show how bridges do, and check one before it is applied."),
     "ledger": ("readings", "ledger", "Prove of a site: sent = stored + recorded losses + pending."),
     "doctor": ("doctor", "doctor", "Check the hub, its broker and this machine."),
     "db": ("db", "db", "Look into a database file with sqlite-utils."),

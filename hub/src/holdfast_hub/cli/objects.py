@@ -24,6 +24,9 @@ _MOMENTS: Final = (
     "since",
     "until",
     "issued_at",
+    "next",
+    "announced",
+    "last_at",
 )  # milliseconds since 1970
 _NAMES: Final = {  # what people write: the API's word
     "blueprints": ("blueprints", "blueprint", "bp"),
@@ -39,6 +42,9 @@ _NAMES: Final = {  # what people write: the API's word
     "objects/MaintenanceWindow": ("maintenancewindows", "maintenancewindow", "mw"),
     "objects/DriftPolicy": ("driftpolicies", "driftpolicy"),
     "objects/OverrideDecision": ("overridedecisions", "overridedecision"),
+    "objects/RebootPolicy": ("rebootpolicies", "rebootpolicy"),
+    "objects/RebootRequest": ("rebootrequests", "rebootrequest"),
+    "objects/Bridge": ("bridges", "bridge"),
     "objects/Retention": ("retentions", "retention"),
 }
 

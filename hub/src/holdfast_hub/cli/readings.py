@@ -9,6 +9,7 @@ import click
 from holdfast_hub.cli import exits, output
 from holdfast_hub.cli.client import Client, segment
 from holdfast_hub.cli.holds import duration
+from holdfast_protocol.calendar import durations
 
 AGGREGATES: Final = ("count", "min", "max", "mean", "last")
 
@@ -81,29 +82,41 @@ def readings(
     )
     for gap in answer.get("gaps", ()):
         output.say(f"gap: {output.printable(str(gap))}")
+    for taken in answer.get("retired", ()):
+        output.say(output.printable(_taken(taken)))
+
+
+def _taken(taken: dict[str, Any]) -> str:
+    loss, tiers = taken["loss"], ", ".join(f"--every {durations.written(each / 1000)}" for each in taken["tiers"])
+    where = f"{taken['site']}/{taken['device']} {taken['metric']}"
+    when = f"{_time(loss['since'])} to {_time(loss['until'])}"
+    return f"retired: {where}: {loss['rows']} readings of {when}, {loss['reason']}" + (
+        f"; kept: {tiers}" if tiers else ""
+    )
 
 
 def _buckets(answer: dict[str, Any], agg: str | None, form: str) -> None:
     """Print buckets; an empty one says how long nothing came."""
     if form != "table":
-        names = ("site", "node", "device", "metric", "unit", "time", "until", "count")
+        names = ("site", "node", "device", "metric", "unit", "time", "until", "count", "tier", "lost")
         only = [{key: item[key] for key in (*names, agg)} for item in answer["items"]] if agg else answer["items"]
         output.emit({"items": only}, form)
         return
     shown = [agg] if agg else list(AGGREGATES)
     output.table(
-        ["TIME", "SITE", "DEVICE", "METRIC", *(name.upper() for name in shown), "UNIT"],
+        ["TIME", "SITE", "DEVICE", "METRIC", *(name.upper() for name in shown), "UNIT", "TIER"],
         [
             [_time(item["time"]), item["site"], item["device"], item["metric"]]
             + ([_shown(item[name]) for name in shown] if item["count"] or item["bad"] else _hole(item, len(shown)))
-            + [item["unit"]]
+            + [item["unit"], durations.written(item["tier"] / 1000) if item["tier"] else "-"]
             for item in answer["items"]
         ],
     )
 
 
 def _hole(item: dict[str, Any], width: int) -> list[str]:
-    return [f"gap until {_time(item['until'])}", *[""] * (width - 1)]
+    why = f" ({item['lost']})" if item["lost"] else ""
+    return [f"gap until {_time(item['until'])}{why}", *[""] * (width - 1)]
 
 
 def _shown(value: Any) -> str:

@@ -1,5 +1,6 @@
 """site: the places of the fleet."""
 
+import time
 from typing import Any
 
 import click
@@ -7,6 +8,7 @@ import click
 from holdfast_hub.cli import exits, objects, output
 from holdfast_hub.cli.blueprint import empty, write_all
 from holdfast_hub.cli.client import Client, segment
+from holdfast_hub.cli.holds import duration
 from holdfast_hub.cli.kits import kit_options, write_kit
 
 
@@ -169,6 +171,25 @@ def adopt(client: Client, name: str, yes: bool, form: str) -> None:
     """End a conflict: this hub's target wins over the newer one the site holds (after a restore of the hub)."""
     objects.confirm(f"Publish this hub's target to {name} over the newer one it holds?", yes)
     _print_one(client.post(f"/v1/sites/{segment(name)}/adopt", {}), form)
+
+
+@site.command()
+@click.argument("names", nargs=-1, required=True, metavar="SITE...")
+@click.option("--reason", required=True, help="Why; others will read it.")
+@click.option("--for", "lasts", default="4h", show_default=True, metavar="TIME", help="Given up after: 30m, 4h, 2d.")
+@output.formatted("table", "json", "yaml", "name")
+@click.pass_obj
+def reboot(client: Client, names: tuple[str, ...], reason: str, lasts: str, form: str) -> None:
+    """Have sites restart their machines once, when their windows are open and nothing there speaks against it."""
+    body = {"sites": list(names), "reason": reason, "seconds": duration(lasts)}
+    now = time.time()
+    columns = {
+        "name": lambda item: item["name"],
+        "site": lambda item: item["site"],
+        "ends": lambda item: output.when(item["until"], now),
+        "reason": lambda item: item["reason"],
+    }
+    output.listing(client.post("/v1/reboots", body)["items"], form, "rebootrequest", columns)
 
 
 @click.command()

@@ -19,6 +19,7 @@ from holdfast_hub.cli.exits import CliError
 @click.option("--broker-listen", metavar="HOST:PORT", help="Where our own broker listens (default 127.0.0.1:1883).")
 @click.option("--advertise", metavar="HOST:PORT", help="Where sites reach the broker, when it is not as above.")
 @click.option("--http", metavar="HOST:PORT", help="Also serve the API on loopback TCP.")
+@click.option("--telemetry", metavar="URL", default="", help="Send the hub's own metrics there by OTLP over HTTP.")
 @click.option("--verbose", is_flag=True, help="Log more.")
 @click.pass_obj
 def up(
@@ -29,6 +30,7 @@ def up(
     broker_listen: str | None,
     advertise: str | None,
     http: str | None,
+    telemetry: str,
     verbose: bool,
 ) -> int:
     """Start a hub: the API on its socket, with a broker of its own or an existing one. ^C stops it."""
@@ -57,6 +59,7 @@ def up(
             listen=named("--broker-listen", broker_listen) or LISTEN,
             advertise=named("--advertise", advertise),
             http=named("--http", http),
+            telemetry=telemetry,
         )
         settings.check()
         anyio.run(run_hub, settings)

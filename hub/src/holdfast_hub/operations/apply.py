@@ -6,10 +6,11 @@ from typing import Final
 import msgspec
 
 from holdfast_hub.blueprint.plain import MADE_FROM, Words
+from holdfast_hub.operations.findings import Result
 from holdfast_hub.operations.fleet import Change, stored_document
 from holdfast_hub.operations.hub import Enacted, Hub, Note
 from holdfast_hub.operations.intake import SourceFile
-from holdfast_hub.operations.proposal import Proposal, Proposing, Result
+from holdfast_hub.operations.proposal import Proposal, Proposing
 from holdfast_hub.store import blueprints
 from holdfast_hub.store.holds import HoldRow
 from holdfast_protocol.errors import ConflictError, Problem

@@ -12,7 +12,8 @@ from holdfast_hub.operations.hub import Hub
 from holdfast_hub.store import audit, commands
 from holdfast_hub.store.commands import DeviceCommand, State
 from holdfast_protocol.errors import ConflictError, InputError, NotFoundError, Problem, TransientError
-from holdfast_protocol.wire.commands import MAX_DATA, MAX_DEPTH, addressable, depth
+from holdfast_protocol.wire.commands import MAX_DATA, MAX_DEPTH, depth
+from holdfast_protocol.wire.levels import is_sayable
 
 MAX_SECONDS: Final = 30 * 24 * 3600
 GRACE: Final = 30_000  # milliseconds after the deadline for the node's answer to arrive
@@ -45,9 +46,9 @@ async def command_device(
 def _problems(device: str, name: str, data: Any, seconds: int) -> list[Problem]:
     found = []
     for path, text in (("device", device), ("name", name)):
-        if not addressable(text):
-            hint = "1 to 128 letters, digits and _ . : @ -"
-            found.append(Problem(f"{text[:80]!r} fits no topic", path=path, hint=hint))
+        if not is_sayable(text):
+            hint = "1 to 256 characters without controls"
+            found.append(Problem(f"{text[:80]!r} is no name", path=path, hint=hint))
     if not 1 <= seconds <= MAX_SECONDS:
         found.append(Problem(f"must be 1 to {MAX_SECONDS} seconds", path="seconds"))
     if depth(data) > MAX_DEPTH or len(msgspec.json.encode(data)) > MAX_DATA:

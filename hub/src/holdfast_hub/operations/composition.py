@@ -6,6 +6,7 @@ import msgspec
 
 from holdfast_hub.blueprint.overlay import Fault, Overlay, overlaid
 from holdfast_hub.blueprint.placed import contents
+from holdfast_hub.core.labelling import labelled
 from holdfast_hub.core.target import Composed, Contribution, at_site, compose
 from holdfast_hub.operations.fleet import Fleet, stored_document
 from holdfast_hub.store.objects import ObjectRow
@@ -38,7 +39,9 @@ class Composing:
     def at(self, site: SiteName) -> Composed:
         """Return the content of one site, its own holds and time zone with it."""
         holds = [row.carried() for row in self._fleet.holds_at(site, self._now)]
-        return at_site(self.composed(self._fleet.placed(site)), holds, self._fleet.site(site).row.time_zone)
+        row = self._fleet.site(site).row
+        composed = labelled(self.composed(self._fleet.placed(site)), row.labels)
+        return at_site(composed, holds, row.time_zone)
 
     def _compose(self, placed: tuple[str, ...]) -> Composed:
         objects = self._fleet.objects_of(placed)

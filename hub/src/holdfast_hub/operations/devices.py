@@ -10,8 +10,9 @@ from holdfast_hub.operations.hub import Hub
 from holdfast_hub.store import audit, commands, devices
 from holdfast_hub.store.devices import Desired, DeviceRow, Metric, Words
 from holdfast_protocol.errors import InputError, NotFoundError, Problem
-from holdfast_protocol.wire.commands import MAX_DATA, MAX_DEPTH, addressable, depth
+from holdfast_protocol.wire.commands import MAX_DATA, MAX_DEPTH, depth
 from holdfast_protocol.wire.labels import is_label_key, is_label_value
+from holdfast_protocol.wire.levels import is_sayable
 
 HISTORY: Final = 20  # commands and audit events shown with one device
 MAX_PROPERTIES: Final = 256
@@ -160,10 +161,10 @@ def _wrong(row: DeviceRow, properties: Mapping[str, Any]) -> list[Problem]:
     found = []
     if not properties:
         found.append(Problem("name at least one property", path="properties"))
-    if not addressable(row.device):
-        found.append(Problem("this device's name fits no topic", path="device", hint="letters, digits and _ . : @ -"))
+    if not is_sayable(row.device):
+        found.append(Problem("this device's name is none", path="device", hint="1 to 256 characters without controls"))
     for key, value in properties.items():
-        if not addressable(key):
+        if not is_sayable(key):
             found.append(Problem(f"{key[:80]!r} is no name of a property", path="properties"))
         if depth(value) > MAX_DEPTH:
             found.append(Problem(f"deeper than {MAX_DEPTH}", path=f"properties.{key[:80]}"))

@@ -32,6 +32,9 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"si
 
 
 class Exporting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"since": "from", "until": "to"}):
+    """`every`, in milliseconds: what the readings of each span came to; 0: the readings."""
+
+    every: int = 0
     site: str = ""
     device: str = ""
     metric: str = ""
@@ -50,17 +53,37 @@ class Page(msgspec.Struct, frozen=True):
 
 async def reduced(hub: Hub, asked: Asked) -> list[Bucket]:
     """Return readings as buckets, with what is missing between two of them as one bucket of count 0."""
-    problems = []
+    problems = [*_length(asked.every)]
     if asked.limit < 1:
         problems.append(Problem("must be at least 1", path="limit"))
-    if not 1 <= asked.every <= LONGEST:
-        problems.append(Problem(f"must be 1 to {LONGEST} milliseconds", path="every"))
     if problems:
         raise InputError(problems)
     chosen = Chosen(asked.site, asked.device, asked.metric, asked.since, asked.until)
     limit = min(asked.limit, MAX_BUCKETS)
     found = await hub.reader.run(lambda connection: buckets.find(connection, chosen, asked.every, limit))
     return found if asked.order == "desc" else found[::-1]
+
+
+def _length(every: int) -> list[Problem]:
+    if 1 <= every <= LONGEST:
+        return []
+    return [Problem(f"must be 1 to {LONGEST} milliseconds", path="every")]
+
+
+async def spans(hub: Hub, asked: Exporting) -> AsyncIterator[list[Bucket]]:
+    """Yield every bucket of a selection that holds something, metric by metric, the oldest first. Raises InputError."""
+    if problems := _length(asked.every):
+        raise InputError(problems)
+    chosen = Chosen(asked.site, asked.device, asked.metric, asked.since, asked.until)
+    for rows in buckets.identities(await hub.reader.run(partial(series.choose, chosen=chosen))):
+        while found := await hub.reader.run(
+            partial(buckets.page, rows=rows, chosen=chosen, every=asked.every, limit=PAGE)
+        ):
+            yield found
+            if len(found) < PAGE:
+                break
+            chosen = msgspec.structs.replace(chosen, since=found[-1].until)
+        chosen = msgspec.structs.replace(chosen, since=asked.since)
 
 
 async def pages(hub: Hub, asked: Exporting) -> AsyncIterator[Page]:

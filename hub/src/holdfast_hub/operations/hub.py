@@ -19,11 +19,12 @@ from holdfast_hub.store import audit, blueprints, holds, instances, objects, sit
 from holdfast_hub.store.feed import Feed
 from holdfast_hub.store.hub import Store
 from holdfast_hub.store.keyring import KeyRing
-from holdfast_hub.store.reader import Reader
+from holdfast_hub.store.reader import UPKEEP, Reader
 from holdfast_hub.store.readings import ReadingStore
 from holdfast_hub.store.streams import StreamStore
 from holdfast_hub.store.targets import TargetRow
 from holdfast_protocol.blueprint.problems import MAX_PROBLEMS
+from holdfast_protocol.bridging.standing import BridgeState
 from holdfast_protocol.errors import InputError, Problem
 from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.wire.names import SiteName
@@ -73,7 +74,9 @@ class Hub:
         self.streams = streams
         self.readings = readings
         self.reader = Reader(streams.database.path)
+        self.upkeep = Reader(streams.database.path, within=UPKEEP)  # what people ask waits for none of it
         self.sinks: dict[str, Health] = {}
+        self.bridges: dict[str, BridgeState] = {}  # those the hub runs itself
         self.database = store.database
         self.partitions = store.partitions
         self.identity = identity

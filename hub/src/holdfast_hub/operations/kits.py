@@ -39,7 +39,9 @@ class KitWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     packages: bool = False
     accounts: bool = False
     security: bool = False
+    reboots: bool = False
     sources: bool = False
+    bridges: bool = False
     kubernetes: str = ""
     devices: str = ""
     profile: str = ""
@@ -125,7 +127,9 @@ def _edge_toml(identity: Identity, site: SiteName, node: NodeName, words: KitWor
         f"packages = {_toml(words.packages)}  # whether they may be installed and removed",
         f"accounts = {_toml(words.accounts)}  # whether users, groups and their SSH keys may be changed",
         f"security = {_toml(words.security)}  # whether sshd and mandatory access control may be changed",
+        f"reboots = {_toml(words.reboots)}  # whether the machine may be restarted, by policy or on request",
         f"sources = {_toml(words.sources)}  # whether more sources of device data may be added",
+        f"bridges = {_toml(words.bridges)}  # whether messages may be handed to other brokers, and taken from there",
         f"network = {'true' if words.network else 'false'}  # whether its interfaces may be, by systemd-networkd",
         f"machine = {'true' if words.machine else 'false'}  # whether its name and its clock may be",
         "",

@@ -1,13 +1,17 @@
 """What devices said, and the account of it: readings, gaps, the ledger of a site's streams."""
 
 import heapq
+import sqlite3
+from functools import partial
 from typing import Final, Literal
 
 import msgspec
 
 from holdfast_hub.operations.hub import Hub
-from holdfast_hub.store import retired
+from holdfast_hub.store import coarse, retired, series
 from holdfast_hub.store.readings import MAX_LIMIT, StoredReading
+from holdfast_hub.store.retired import Loss
+from holdfast_hub.store.series import Chosen
 from holdfast_hub.store.streams import Gap
 from holdfast_protocol.errors import InputError, Problem
 
@@ -31,9 +35,23 @@ class SiteGap(msgspec.Struct, frozen=True):
     gap: Gap
 
 
+class Taken(msgspec.Struct, frozen=True):
+    """What retention took of a metric; `tiers` are the lengths, in milliseconds, of the copies that still know of it."""
+
+    site: str
+    node: str
+    device: str
+    metric: str
+    loss: Loss
+    tiers: list[int]
+
+
 class Readings(msgspec.Struct, frozen=True):
+    """`gaps` are what never came; `retired` is what came and was taken away, of the times asked for."""
+
     items: list[StoredReading]
     gaps: list[SiteGap]
+    retired: list[Taken]
 
 
 class StreamAccount(msgspec.Struct, frozen=True):
@@ -72,7 +90,26 @@ async def readings(hub: Hub, asked: Asked) -> Readings:
     ]
     newest = heapq.nlargest(limit, (each for part in found for each in part), key=lambda each: each.time)
     gaps = [SiteGap(site, gap) for site in sites for gap in await hub.streams.gaps(site, limit=GAPS)]
-    return Readings(newest if asked.order == "desc" else newest[::-1], gaps[:GAPS])
+    chosen = Chosen(asked.site, asked.device, asked.metric, asked.since, asked.until)
+    gone = await hub.reader.run(partial(_taken, chosen=chosen))
+    return Readings(newest if asked.order == "desc" else newest[::-1], gaps[:GAPS], gone)
+
+
+def _taken(connection: sqlite3.Connection, chosen: Chosen) -> list[Taken]:
+    found: list[Taken] = []
+    for row in series.taken_from(connection, chosen, GAPS):
+        losses = retired.losses(connection, row.id)
+        for loss in losses:
+            if loss.every == 0 and _meets(loss, chosen):
+                copies = coarse.lengths(connection, row.id)
+                lacking = {each.every for each in losses if each.since < loss.until and loss.since < each.until}
+                tiers = [every for every in copies if every not in lacking]
+                found.append(Taken(row.site, row.node, row.device, row.metric, loss, tiers))
+    return found[:GAPS]
+
+
+def _meets(loss: Loss, chosen: Chosen) -> bool:
+    return (chosen.since is None or chosen.since < loss.until) and (chosen.until is None or loss.since < chosen.until)
 
 
 async def _sites(hub: Hub, site: str) -> list[str]:

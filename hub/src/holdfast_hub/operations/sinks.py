@@ -6,33 +6,36 @@ A reading is handed over at least once: the place of a sink moves when the other
 import contextlib
 import random
 import sqlite3
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
 import anyio
 import msgspec
 
 from holdfast_hub.blueprint import sink
-from holdfast_hub.blueprint.sink import Spec, Webhook
+from holdfast_hub.blueprint.sink import Spec
+from holdfast_hub.operations.bridges import is_place
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.sinks.health import Health, State
-from holdfast_hub.sinks.outlet import Outlet
-from holdfast_hub.sinks.postgresql import PostgreSQLOutlet
-from holdfast_hub.sinks.webhook import WebhookOutlet
-from holdfast_hub.store import sinks
-from holdfast_hub.store.reader import Reader
-from holdfast_hub.store.sinks import Progress
-from holdfast_protocol.errors import HoldfastError, InputError, NotFoundError, PermanentError, TransientError
+from holdfast_hub.sinks.opening import outlet
+from holdfast_hub.sinks.outlet import NOTHING, Labels, Outlet
+from holdfast_hub.store import audit, replays, sinks
+from holdfast_hub.store.reader import UPKEEP, Reader
+from holdfast_hub.store.replays import Replayed
+from holdfast_hub.store.sinks import Progress, Taken
+from holdfast_protocol.errors import HoldfastError, InputError, NotFoundError, PermanentError, TransientError, render
 from holdfast_protocol.runtime.clock import Clock
 
 IDLE: Final = 1.0  # seconds between two looks for readings
 LOOK: Final = 2.0  # seconds between two looks for sinks that were made, changed or deleted
 FIRST: Final = 1.0  # seconds to wait after a failure, doubled each time
 LONGEST: Final = 300.0  # of it
+T = TypeVar("T", Taken, Replayed)
 
 
 class SinkView(msgspec.Struct, frozen=True):
-    """`lag` is in readings stored and not dealt with, those of other sites included."""
+    """`lag` is in readings stored and not dealt with, those of other sites included; `replaying` is how many sequences a
+    replay still has to look at, `missed` how many readings retention took before they were handed over."""
 
     name: str
     to: str  # the destination's kind
@@ -43,8 +46,11 @@ class SinkView(msgspec.Struct, frozen=True):
     skipped: int
     sent_at: int
     since: int
+    missed: int
+    replaying: int
     failures: int
     message: str
+    refusal: str  # what the other side last said of readings it took, or will never take
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -61,15 +67,16 @@ class Sinks:
     def __init__(
         self,
         hub: Hub,
-        open_outlet: Callable[[str, Spec, Clock], Outlet] | None = None,
+        open_outlet: Callable[[str, Spec, Clock, Labels], Outlet] | None = None,
         *,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._hub = hub
         self._open = open_outlet or outlet
         self._jitter = jitter
-        self._reader = Reader(hub.streams.database.path)
+        self._reader = Reader(hub.streams.database.path, within=UPKEEP)
         self._running: dict[str, tuple[Wanted, anyio.CancelScope]] = {}
+        self._labels: dict[str, dict[str, str]] = {}  # by site
         self.health = hub.sinks
 
     async def run(self) -> None:
@@ -87,7 +94,7 @@ class Sinks:
             if wanted.get(name) != held:
                 scope.cancel()
                 del self._running[name]
-        await database.call(self._keep, set(wanted))
+        await database.call(self._keep, wanted)
         for name, each in wanted.items():
             if name not in self._running:
                 scope = anyio.CancelScope()
@@ -100,14 +107,24 @@ class Sinks:
     def _wanted(self, _: sqlite3.Connection) -> list[Wanted]:
         fleet = self._hub.fleet
         rows = [row for row in fleet.objects.values() if row.kind == sink.KIND]
+        self._labels = {name: site.row.labels for name, site in fleet.sites.items()} if rows else {}
         return [Wanted(row.name, sink.read(row.spec), frozenset(map(str, fleet.sites_of(row.owner)))) for row in rows]
 
-    def _keep(self, names: set[str]) -> None:
+    def _labels_of(self, site: str) -> Mapping[str, str]:
+        return self._labels.get(site, {})
+
+    def _keep(self, wanted: Mapping[str, Wanted]) -> None:
+        now = self._hub.now()
         with self._hub.streams.database.transaction() as connection:
-            for name in names:
-                sinks.begin(connection, name, self._hub.now())
-            for name in sinks.names(connection) - names:
+            for name, each in wanted.items():
+                since = sink.start(each.spec)
+                if sinks.begin(connection, name, now) and since is not None:
+                    replays.begin(connection, name, each.sites, since)
+            for name in sinks.names(connection) - set(wanted):
+                if is_place(name):
+                    continue  # a bridge's
                 sinks.end(connection, name)
+                replays.end(connection, name)
             sinks.skip_oldest(connection)
 
     async def _run_sink(self, wanted: Wanted, scope: anyio.CancelScope) -> None:
@@ -115,7 +132,7 @@ class Sinks:
         with scope:
             while True:
                 try:
-                    held = self._open(wanted.name, wanted.spec, self._hub.clock)
+                    held = self._open(wanted.name, wanted.spec, self._hub.clock, self._labels_of)
                     try:
                         await self._drain(wanted, held, health)
                     finally:
@@ -125,37 +142,45 @@ class Sinks:
                     await self._rest(health, error)
 
     async def _drain(self, wanted: Wanted, held: Outlet, health: Health) -> None:
-        """Hand over what has come, for ever. Raises TransientError."""
-        database = self._hub.streams.database
+        """Hand over what has come, and by turns what is to be given again, for ever. Raises TransientError."""
         while True:
-            taken = await self._reader.run(
-                lambda connection: sinks.take(connection, wanted.name, wanted.sites, wanted.spec.batch)
-            )
-            if taken is None:
+            live = await self._hand_over(wanted, held, health, sinks.take, sinks.advance)
+            again = await self._hand_over(wanted, held, health, replays.take, replays.advance)
+            if not live and not again:
                 health.state = "Waiting" if not health.failures else health.state
                 await self._hub.clock.sleep(IDLE)
-                continue
-            refused = await held.send(taken.entries) if taken.entries else 0
-            if taken.entries:
-                health.state, health.failures, health.reason, health.message = "Sending", 0, "", ""
-            sent = len(taken.entries) - refused
-            await database.call(self._advance, wanted.name, taken.position, sent, refused)
 
-    def _advance(self, name: str, position: int, sent: int, refused: int) -> None:
-        with self._hub.streams.database.transaction() as connection:
-            sinks.advance(connection, name, position, sent, refused, self._hub.now())
+    async def _hand_over(
+        self,
+        wanted: Wanted,
+        held: Outlet,
+        health: Health,
+        take: Callable[[sqlite3.Connection, str, frozenset[str], int], T | None],
+        advance: Callable[[sqlite3.Connection, str, T, int, int, int], None],
+    ) -> bool:
+        taken = await self._reader.run(
+            lambda connection: take(connection, wanted.name, wanted.sites, wanted.spec.batch)
+        )
+        if taken is None:
+            return False
+        refusal = await held.send(taken.entries) if taken.entries else NOTHING
+        if taken.entries:
+            health.state, health.failures, health.reason, health.message = "Sending", 0, "", ""
+        health.refusal = refusal.why or health.refusal
+        sent = len(taken.entries) - refusal.count
+
+        def advancing() -> None:
+            with self._hub.streams.database.transaction() as connection:
+                advance(connection, wanted.name, taken, sent, refusal.count, self._hub.now())
+
+        await self._hub.streams.database.call(advancing)
+        return True
 
     async def _rest(self, health: Health, error: HoldfastError) -> None:
         health.failures += 1
-        health.state, health.reason, health.message = "Failing", error.reason, error.message[:500]
+        health.state, health.reason, health.message = "Failing", error.reason, render(error)[:500]
         wait = min(FIRST * 2 ** min(health.failures - 1, 16), LONGEST) * (0.5 + 0.5 * self._jitter())
         await self._hub.clock.sleep(max(wait, error.after if isinstance(error, TransientError) else 0.0))
-
-
-def outlet(name: str, spec: Spec, clock: Clock) -> Outlet:
-    """Return the way to a sink's destination. Raises PermanentError when the hub lacks what it takes."""
-    wanted = spec.destination
-    return WebhookOutlet(name, wanted, clock) if isinstance(wanted, Webhook) else PostgreSQLOutlet(wanted)
 
 
 async def list_sinks(hub: Hub) -> list[SinkView]:
@@ -164,7 +189,8 @@ async def list_sinks(hub: Hub) -> list[SinkView]:
         lambda _: {row.name: row.spec for row in hub.fleet.objects.values() if row.kind == sink.KIND}
     )
     held = {each.name: each for each in await hub.reader.run(sinks.progress)}
-    return [_view(hub, name, rows[name], held.get(name)) for name in sorted(rows)]
+    left = await hub.reader.run(replays.waiting)
+    return [_view(hub, name, rows[name], held.get(name), left.get(name, 0)) for name in sorted(rows)]
 
 
 async def show_sink(hub: Hub, name: str) -> SinkView:
@@ -175,9 +201,35 @@ async def show_sink(hub: Hub, name: str) -> SinkView:
     raise NotFoundError(f"no sink {name[:80]!r}", reason="NoSuchSink", hint="holdfast get sinks")
 
 
-def _view(hub: Hub, name: str, spec: dict[str, Any], held: Progress | None) -> SinkView:
+async def replay(hub: Hub, name: str, since: int | None, *, author: str) -> SinkView:
+    """Give a sink again what is stored of its sites, readings of a time (ms; None: of any) and later. Raises NotFoundError."""
+    await show_sink(hub, name)
+    sites = await hub.store.read(lambda _: list(map(str, hub.fleet.sites_of(f"{sink.KIND}/{name}"))))
+    start = replays.BEGINNING if since is None else since
+
+    def beginning() -> int:
+        with hub.streams.database.transaction() as connection:
+            return replays.begin(connection, name, sites, start)
+
+    detail = {"from": since, "sequences": await hub.streams.database.call(beginning)}
+    await hub.store.write(
+        lambda connection: audit.add(
+            connection,
+            at=hub.now(),
+            actor=author,
+            action="replay-sink",
+            subjects=(f"{sink.KIND}/{name}",),
+            detail=detail,
+        )
+    )
+    return await show_sink(hub, name)
+
+
+def _view(hub: Hub, name: str, spec: dict[str, Any], held: Progress | None, left: int) -> SinkView:
     health = hub.sinks.get(name, Health())
-    to = "webhook" if "webhook" in spec else "postgresql"
-    counts = (held.sent, held.lag, held.refused, held.skipped, held.sent_at, held.since) if held else (0,) * 6
+    to = sink.read(spec).to
+    counts = (0,) * 7
+    if held is not None:
+        counts = (held.sent, held.lag, held.refused, held.skipped, held.sent_at, held.since, held.missed)
     said = f"{health.reason}: {health.message}" if health.reason else ""
-    return SinkView(name, to, health.state, *counts, health.failures, said)
+    return SinkView(name, to, health.state, *counts, left, health.failures, said, health.refusal)
