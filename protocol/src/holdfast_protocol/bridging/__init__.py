@@ -1,0 +1,1 @@
+"""What a bridge between two brokers does with a message: pure."""
