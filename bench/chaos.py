@@ -10,7 +10,6 @@ a tombstone, and no row is there twice, or the benchmark fails.
 
 import asyncio
 import random
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -19,8 +18,8 @@ from typing import Final
 
 from bench.report import Figure
 from holdfast_protocol.runtime.sqlite import read_only
-from support import mosquitto, power, publisher
-from support.fleet import Agent, Hub, Program, ended
+from support import mosquitto, power
+from support.fleet import Agent, Hub, ended, kill_one, published, publishers
 from support.waiting import until
 
 KILLS: Final = 1000
@@ -55,12 +54,7 @@ def _kills(folder: Path) -> tuple[int, int, int]:
             hub.start()
             hub.ready()
             agent = Agent(hub, folder / "site", "press-01", devices=site_broker.port)
-            files = [folder / f"sent-{number}" for number in range(DEVICES)]
-            module = [sys.executable, publisher.__file__, "127.0.0.1", str(site_broker.port)]
-            devices = [
-                Program([*module, f"press-{number}", path, "60"], folder / "devices.log")
-                for number, path in enumerate(files)
-            ]
+            devices, files = publishers(folder, site_broker.port, DEVICES)
             with ended(agent, *devices):
                 agent.start()
                 until(lambda: hub.site("press-01")["online"], 30, "the agent to be seen")
@@ -68,35 +62,16 @@ def _kills(folder: Path) -> tuple[int, int, int]:
                     device.start()
                 for _ in range(KILLS):
                     time.sleep(chance.expovariate(1 / SPREAD))
-                    _kill(chance, agent, hub, broker)
+                    kill_one(chance, agent, hub, broker)
                 hub.ready(60)
                 for device in devices:
                     device.stop()
-                wanted = Counter(
-                    (f"press-{number}", int(value))
-                    for number, path in enumerate(files)
-                    for value in path.read_text().split()
-                )
+                wanted = published(files)
                 until(lambda: _stored(hub).total() >= wanted.total(), 300, "every reading at the hub", every=0.5)
                 found = _stored(hub)
                 if found != wanted:
                     raise RuntimeError(f"lost {len(wanted - found)}, too many {len(found - wanted)}")
                 return wanted.total(), found.total(), KILLS
-
-
-def _kill(chance: random.Random, agent: Agent, hub: Hub, broker: mosquitto.Mosquitto) -> None:
-    victim = chance.choice(("agent", "hub", "broker"))
-    if victim == "agent":
-        agent.kill()
-        agent.start()
-    elif victim == "hub":
-        hub.kill()
-        hub.start()
-    else:
-        broker.kill()
-        if chance.random() < 0.3:
-            broker.wipe()
-        broker.restart()
 
 
 def _stored(hub: Hub) -> Counter[tuple[str, int]]:

@@ -20,6 +20,7 @@ NAMES: Final = (
     "drain",
     "wire",
     "hub-ingest",
+    "kept",
     "fresh",
     "chaos",
     "rivals",

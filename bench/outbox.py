@@ -49,4 +49,4 @@ async def _append(given: list[Reading]) -> tuple[float, float]:
 
 async def _produce(outbox: Outbox, given: list[Reading]) -> None:
     for start in range(0, len(given), APPEND):
-        await outbox.append_readings(given[start : start + APPEND], cursor=("bench", b"%d" % start))
+        await outbox.append_readings(given[start : start + APPEND], cursors={"bench": b"%d" % start})

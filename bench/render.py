@@ -6,7 +6,7 @@ from bench.blueprints import blueprint_of, instance_of
 from bench.report import Figure, median
 from holdfast_hub.blueprint.instance import check_instance
 from holdfast_hub.core.target import Contribution, compose
-from holdfast_hub.operations.proposal import rendered_resources
+from holdfast_hub.operations.instance_rows import rendered_resources
 from holdfast_protocol.blueprint.definition import check_blueprint
 from holdfast_protocol.blueprint.documents import read_documents
 

@@ -6,7 +6,7 @@ by the same policy as every other link. [inv: commit-before-ack]
 
 import ssl
 from collections.abc import Callable
-from random import SystemRandom
+from functools import partial
 from typing import Final
 
 import aio_pika
@@ -24,19 +24,19 @@ from aio_pika.exceptions import (
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from pamqp.exceptions import PAMQPException
 
+from holdfast_edge.ingest.attempts import CHANCE, run_attempts
 from holdfast_edge.ingest.intake import BATCH, Intake, Message
 from holdfast_edge.ingest.memory import entry_of
 from holdfast_edge.ingest.mqtt import WITHIN
+from holdfast_edge.ingest.topics import topic_of
 from holdfast_protocol.errors import LinkLost
 from holdfast_protocol.runtime.clock import Clock
-from holdfast_protocol.runtime.link import Backoff, Doing, LinkState
+from holdfast_protocol.runtime.link import LinkState
 
 CONNECT_WITHIN: Final = 20.0  # seconds
 CLOSE_WITHIN: Final = 2.0  # seconds
 LOOK_EVERY: Final = 30.0  # seconds between two looks whether the queue is still there
-_CHANCE: Final = SystemRandom().random
-_LOST: Final = (AMQPError, PAMQPException, ChannelInvalidStateError, OSError, EOFError)
-_SWAPPED: Final = str.maketrans("./", "/.")
+LOST: Final = (AMQPError, PAMQPException, ChannelInvalidStateError, OSError, EOFError)
 
 
 class Feed(msgspec.Struct, frozen=True):
@@ -58,45 +58,23 @@ class Feed(msgspec.Struct, frozen=True):
     tls: ssl.SSLContext | None = None
 
 
-def topic_of(routing_key: str) -> str:
-    """Return a routing key as a topic: its dots are slashes, and a slash in it a dot, as brokers that speak both do."""
-    return routing_key.translate(_SWAPPED)
-
-
 async def run_amqp(
     feed: Feed,
     intake: Intake,
     clock: Clock,
     *,
     on_state: Callable[[LinkState], None] = lambda _: None,
-    chance: Callable[[], float] = _CHANCE,
+    chance: Callable[[], float] = CHANCE,
 ) -> None:
     """Take what comes into the queue until cancelled."""
-    backoff, lost = Backoff(), LinkLost("")
-
-    def tell(doing: Doing, wait: float = 0.0) -> None:
-        on_state(LinkState(doing, backoff.failures, wait, lost.reason if str(lost) else "", lost.message))
-
-    def settle() -> None:
-        backoff.reset()
-        tell("settled")
-
     async with anyio.create_task_group() as group:
         group.start_soon(intake.run)
-        while True:
-            tell("connecting")
-            try:
-                await _serve(feed, intake, clock, settle)
-            except* LinkLost as found:
-                lost = _first(found)
-            wait = backoff.wait(lost.reason, chance(), clock.boottime())
-            tell("waiting", wait)
-            await clock.sleep(wait)
+        await run_attempts(partial(_serve, feed, intake, clock), clock, on_state=on_state, chance=chance)
 
 
 async def _serve(feed: Feed, intake: Intake, clock: Clock, settle: Callable[[], None]) -> None:
     """Use one connection until it is lost: always raises LinkLost, perhaps in a group."""
-    connection = await _connected(feed)
+    connection = await connected(feed)
     send, receive = anyio.create_memory_object_stream[AbstractIncomingMessage](2 * feed.prefetch)
     connection.close_callbacks.add(lambda *_: send.close())
     try:
@@ -108,7 +86,7 @@ async def _serve(feed: Feed, intake: Intake, clock: Clock, settle: Callable[[], 
                 await _take(receive, intake, clock)
     finally:
         with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_WITHIN):
-            await _close(connection)
+            await close(connection)
 
 
 async def _consuming(
@@ -117,13 +95,14 @@ async def _consuming(
     try:
         channel, queue = await _ready(connection, feed)
         channel.close_callbacks.add(lambda *_: send.close())
-        await queue.consume(_Hold(send))
-    except _LOST as error:
-        raise _loss(error) from None
+        await queue.consume(Hold(send))
+    except LOST as error:
+        raise loss(error) from None
     return channel
 
 
-async def _connected(feed: Feed) -> AbstractConnection:
+async def connected(feed: Feed) -> AbstractConnection:
+    """Return a connection that is logged in. Raises LinkLost."""
     try:
         return await aio_pika.connect(
             host=feed.host,
@@ -137,8 +116,8 @@ async def _connected(feed: Feed) -> AbstractConnection:
             heartbeat=feed.heartbeat,
             client_properties={"connection_name": "holdfast"},
         )
-    except _LOST as error:
-        raise _loss(error) from None
+    except LOST as error:
+        raise loss(error) from None
 
 
 async def _ready(connection: AbstractConnection, feed: Feed) -> tuple[AbstractChannel, AbstractQueue]:
@@ -157,7 +136,7 @@ async def _ready(connection: AbstractConnection, feed: Feed) -> tuple[AbstractCh
     return channel, queue
 
 
-class _Hold:
+class Hold:
     """Puts deliveries where they wait to be taken; a broker that sends more than was agreed is lost."""
 
     def __init__(self, send: MemoryObjectSendStream[AbstractIncomingMessage]) -> None:
@@ -182,8 +161,8 @@ async def _take(receive: MemoryObjectReceiveStream[AbstractIncomingMessage], int
         await intake.take(messages)
         try:
             await batch[-1].ack(multiple=True)
-        except _LOST as error:
-            raise _loss(error) from None
+        except LOST as error:
+            raise loss(error) from None
 
 
 async def _gathered(
@@ -214,18 +193,20 @@ async def _run_looks(channel: AbstractChannel, queue: str, clock: Clock) -> None
         await clock.sleep(LOOK_EVERY)
         try:
             await channel.declare_queue(queue, passive=True)
-        except _LOST as error:
-            raise _loss(error) from None
+        except LOST as error:
+            raise loss(error) from None
 
 
-async def _close(connection: AbstractConnection) -> None:
+async def close(connection: AbstractConnection) -> None:
+    """Close a connection, lost or not."""
     try:
         await connection.close()
-    except _LOST:
+    except LOST:
         return  # it was lost: there is nothing to close
 
 
-def _loss(error: Exception) -> LinkLost:
+def loss(error: Exception) -> LinkLost:
+    """Return why a connection is of no use any more."""
     wrapped = isinstance(error, AMQPConnectionError) and isinstance(error.__cause__, OSError)
     match error.__cause__ if wrapped else error:
         case AuthenticationError() | ProbableAuthenticationError():
@@ -239,11 +220,3 @@ def _loss(error: Exception) -> LinkLost:
         case OSError():
             return LinkLost(f"unreachable: {error}", reason="Unreachable")
     return LinkLost(f"lost: {error or type(error).__name__}")
-
-
-def _first(group: BaseExceptionGroup[LinkLost]) -> LinkLost:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, LinkLost)
-    return error

@@ -5,8 +5,9 @@ from typing import Final, Protocol
 
 from holdfast_edge.core.sources import SourceState
 from holdfast_edge.ingest.intake import BATCH as BATCH
-from holdfast_edge.ingest.intake import Intake, Sink
+from holdfast_edge.ingest.intake import Intake
 from holdfast_edge.ingest.mqtt import IN_FLIGHT, MAX_PACKET, run_mqtt
+from holdfast_edge.ingest.taking import Sink
 from holdfast_protocol.mapping.convention import plain
 from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.runtime.link import LinkState

@@ -14,10 +14,11 @@ from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.runtime.link import LinkState, run_link, settled
 from holdfast_protocol.runtime.mqtt import Connected, Connection, Delivery, Dial, Options, Subscription
 
-WITHIN: Final = 0.008  # seconds that the first message of a batch waits for others
-IN_FLIGHT: Final = 2 * BATCH  # messages a broker may send before the first is acknowledged
-UNCONFIRMED: Final = 1_000  # messages acknowledged without knowing that the broker has read so: it may take its time
-MOST: Final = 12_000  # of them, before taking stops until it has
+WITHIN: Final = 0.006  # seconds that the first message of a batch waits for others
+TOGETHER: Final = 2 * BATCH  # messages committed together where so many wait: a slow disk costs less
+IN_FLIGHT: Final = 2 * TOGETHER  # messages a broker may send before the first is acknowledged
+UNCONFIRMED: Final = 1_000  # messages acknowledged without knowing that the broker has read so, before it is asked
+MOST: Final = 50_000  # of them, before the connection is begun anew; fewer than the memory holds
 MAX_PACKET: Final = 1024 * 1024  # bytes, as in site.conf
 
 
@@ -31,23 +32,25 @@ async def run_mqtt(
     on_state: Callable[[LinkState], None] = lambda _: None,
 ) -> None:
     """Take what is published to `topics` until cancelled."""
-    taking = _Taking(intake, tuple(topics), clock)
+    reception = _Reception(intake, tuple(topics))
     async with anyio.create_task_group() as group:
         group.start_soon(intake.run)
-        await run_link(dial, make_options, taking.run, clock, on_state=on_state)
+        await run_link(dial, make_options, reception.run, clock, on_state=on_state)
 
 
-class _Taking:
-    def __init__(self, intake: Intake, topics: tuple[str, ...], clock: Clock) -> None:
+class _Reception:
+    """INVARIANT: no more than `MOST` messages are acknowledged without knowing that the broker has read so, and those are
+    remembered."""
+
+    def __init__(self, intake: Intake, topics: tuple[str, ...]) -> None:
         self._intake = intake
         self._topics = topics
-        self._clock = clock
         self._is_asking = False
 
     async def run(self, connection: Connection, connected: Connected) -> None:
-        """Take everything a connection delivers; ends by LinkLost."""
-        if not connected.session_present:
-            self._intake.forget()  # a new session counts its packets from 1
+        """Take everything a connection delivers; ends by LinkLost, or when it wants another one."""
+        self._intake.taking.begin(anew=not connected.session_present)  # a new session counts its packets from 1
+        self._is_asking = False
         async with anyio.create_task_group() as group:
             group.start_soon(self._subscribe, connection)
             await self._take(connection, group)
@@ -63,54 +66,52 @@ class _Taking:
         settled()
 
     async def _take(self, connection: Connection, group: TaskGroup) -> None:
-        acknowledged: list[bytes] = []
-        self._is_asking = False
-        while True:
-            if len(acknowledged) >= MOST:
-                await connection.round_trip()
-                self._intake.confirm(acknowledged)
-                acknowledged = []
-            elif len(acknowledged) >= UNCONFIRMED and not self._is_asking:
+        taking = self._intake.taking
+        while taking.window.asked < MOST:
+            deliveries = await connection.receive_all(TOGETHER, WITHIN)
+            messages = self._messages(deliveries)
+            if any(message.repeated for message in messages):
+                deliveries, messages = self._unknown(connection, deliveries, messages)
+            await self._intake.take(messages)  # also when the connection is lost: its broker may have died with them
+            connection.acknowledge(*deliveries)
+            if taking.window.asked >= UNCONFIRMED and not self._is_asking:
                 self._is_asking = True
-                group.start_soon(self._confirm, connection, acknowledged)
-                acknowledged = []
-            batch, lost = await self._gather(connection)
-            await self._commit(batch)  # also when the connection is lost: its broker may have died with the message
-            if lost is not None:
-                raise lost
-            for delivery, message in batch:
-                connection.acknowledge(delivery)
-                acknowledged.append(message.entry)
+                group.start_soon(self._confirm, connection, taking.mark())
+        # The answer is behind a backlog: Mosquitto 2.0 lets a whole queue go at the first acknowledgements. An orderly end
+        # is an answer too, and what waits comes again.
+        mark = taking.mark()
+        if await connection.leave():
+            taking.confirm(mark)
+            settled()
 
-    async def _confirm(self, connection: Connection, entries: list[bytes]) -> None:
+    def _unknown(
+        self, connection: Connection, deliveries: list[Delivery], messages: list[Message]
+    ) -> tuple[list[Delivery], list[Message]]:
+        """Acknowledge at once what was taken before, so that even a link that never lives long gets on; return the rest."""
+        is_known = [each.repeated and self._intake.is_known(each.entry) for each in messages]
+        with contextlib.suppress(LinkLost):  # the rest is committed all the same
+            connection.acknowledge(*(each for each, known in zip(deliveries, is_known, strict=True) if known))
+        return (
+            [each for each, known in zip(deliveries, is_known, strict=True) if not known],
+            [each for each, known in zip(messages, is_known, strict=True) if not known],
+        )
+
+    async def _confirm(self, connection: Connection, mark: tuple[int, ...]) -> None:
         """Ask beside the taking what the broker has read: behind a backlog its answer may be long in coming."""
         with contextlib.suppress(LinkLost):  # who takes sees it too, and commits first what was delivered
             await connection.round_trip(beside=True)
-            self._intake.confirm(entries)
+            self._intake.taking.confirm(mark)
             self._is_asking = False
 
-    async def _gather(self, connection: Connection) -> tuple[list[tuple[Delivery, Message]], LinkLost | None]:
-        """Return deliveries as messages, and why there will be no more."""
-        while True:
-            delivery = await connection.receive()
-            message = self._message(delivery)
-            if not (message.repeated and self._intake.is_known(message.entry)):
-                break
-            connection.acknowledge(delivery)  # at once, so that even a link that never lives long gets on
-        batch = [(delivery, message)]
-        try:
-            with anyio.move_on_after(WITHIN):
-                while len(batch) < BATCH:
-                    delivery = await connection.receive()
-                    batch.append((delivery, self._message(delivery)))
-        except LinkLost as lost:
-            return batch, lost
-        return batch, None
-
-    def _message(self, delivery: Delivery) -> Message:
-        entry = entry_of(delivery.mid, delivery.topic, delivery.payload) if delivery.qos else b""
-        received = int(self._clock.wall() * 1000)
-        return Message(delivery.topic, delivery.payload, received, entry, delivery.duplicate)
-
-    async def _commit(self, batch: Sequence[tuple[Delivery, Message]]) -> None:
-        await self._intake.take([message for _, message in batch])
+    def _messages(self, deliveries: Sequence[Delivery]) -> list[Message]:
+        received = self._intake.taking.now()
+        return [
+            Message(
+                each.topic,
+                each.payload,
+                received,
+                entry_of(each.mid, each.topic, each.payload) if each.qos else b"",
+                each.duplicate,
+            )
+            for each in deliveries
+        ]

@@ -1,15 +1,20 @@
 """From a kept source to what runs it. A type of source is one entry of `_OPENERS`, beside its entry at the kinds."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, Protocol
 
 import msgspec
 
 from holdfast_edge.core.sources import Phase, SourceState
-from holdfast_edge.ingest.intake import Intake, Sink
+from holdfast_edge.ingest.attempts import is_serious
+from holdfast_edge.ingest.carrying import Runner, beside, mqtt_giving, noted
+from holdfast_edge.ingest.intake import Intake
 from holdfast_edge.ingest.mqtt import IN_FLIGHT, MAX_PACKET, run_mqtt
+from holdfast_edge.ingest.noticing import Noticing
+from holdfast_edge.ingest.taking import Sink
 from holdfast_edge.ingest.tls import client_context, server_context
+from holdfast_edge.store.orders import Orders
 from holdfast_edge.store.sources import Kept
 from holdfast_protocol.calendar.durations import seconds
 from holdfast_protocol.errors import PermanentError, WireError
@@ -21,9 +26,6 @@ from holdfast_protocol.runtime.link import LinkState
 from holdfast_protocol.runtime.mqtt import Dial, Options
 from holdfast_protocol.wire.names import SiteName
 
-Runner = Callable[[], Awaitable[None]]
-QUIET: Final = 3  # attempts to connect that fail before a source counts as broken
-
 
 class Tell(Protocol):
     """Note how a source does: its phase, a CamelCase reason and a message, both "" while all is well."""
@@ -32,13 +34,14 @@ class Tell(Protocol):
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """What every source needs. `believed` answers whether the wall clock is right."""
+    """What every source needs. `believed` answers whether the wall clock is right; `orders` None: none are carried."""
 
     dial: Dial
     outbox: Sink
     clock: Clock
     site: SiteName
     believed: Callable[[], bool]
+    orders: Orders | None = None
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -60,6 +63,9 @@ def opened(kept: Kept, around: Surroundings, state: SourceState, tell: Tell) -> 
         want = device_source.wanted(kept.spec, kept.name)
     except WireError as error:
         raise PermanentError(error.message, reason=error.reason, hint=error.hint) from None
+    if around.orders is not None:
+        noticing = Noticing(around.outbox, around.orders.whereabouts, kept.key, able=kept.carries)
+        around = msgspec.structs.replace(around, outbox=noticing)
     intake = Intake(
         f"source/{kept.name}",
         want.map(),
@@ -76,11 +82,18 @@ def _mqtt(source: Opening) -> Runner:
     given: Mqtt = source.want.section
     options, clock = _options(source, given), source.around.clock
     on_state = _telling(source)
-    return partial(run_mqtt, source.around.dial, lambda: options, given.topics, source.intake, clock, on_state=on_state)
+    taking = partial(
+        run_mqtt, source.around.dial, lambda: options, given.topics, source.intake, clock, on_state=on_state
+    )
+    orders, state = source.around.orders, source.intake.state
+    if orders is None or (given.commands is None and given.desired is None):
+        return taking
+    return beside(taking, mqtt_giving(source.around.dial, options, orders, clock, source.kept.key, given, state))
 
 
 def _sparkplug(source: Opening) -> Runner:
     from holdfast_edge.ingest.sparkplug import run_sparkplug
+    from holdfast_edge.ingest.sparkplug_orders import Telling
     from holdfast_edge.ingest.taking import Taking
 
     given: Sparkplug = source.want.section
@@ -95,13 +108,17 @@ def _sparkplug(source: Opening) -> Runner:
         around.clock,
         bounds=source.want.bounds,
         believed=around.believed,
+        telling=Telling(around.orders, around.clock, source.kept.key) if around.orders and given.commands else None,
         on_state=_telling(source),
     )
 
 
 def _amqp(source: Opening) -> Runner:
+    if source.want.section.version == "1.0":
+        return _amqp10(source)
     try:
         from holdfast_edge.ingest.amqp import Feed, run_amqp
+        from holdfast_edge.ingest.amqp_orders import run_amqp_orders
     except ModuleNotFoundError as error:
         hint = "install holdfast-edge[amqp] on this node"
         raise PermanentError(f"no AMQP on this node: {error}", reason="NoAmqp", hint=hint) from None
@@ -120,7 +137,45 @@ def _amqp(source: Opening) -> Runner:
         heartbeat=seconds(given.keep_alive, "spec.amqp.keepAlive"),
         tls=client_context(source.want, source.kept) if given.tls else None,
     )
-    return partial(run_amqp, feed, source.intake, source.around.clock, on_state=_telling(source))
+    taking = partial(run_amqp, feed, source.intake, source.around.clock, on_state=_telling(source))
+    if source.around.orders is None or given.commands is None:
+        return taking
+    giving = partial(
+        run_amqp_orders,
+        feed,
+        given.commands,
+        source.around.orders,
+        source.around.clock,
+        source.kept.key,
+        on_state=noted(source.intake.state),
+    )
+    return beside(taking, giving)
+
+
+def _amqp10(source: Opening) -> Runner:
+    from holdfast_edge.core.amqp10.receiver import Terms
+    from holdfast_edge.ingest.amqp10 import LARGEST, Feed10, run_amqp10
+
+    given: Amqp = source.want.section
+    terms = Terms(
+        container=f"holdfast-{source.around.site}-{source.kept.name}",
+        hostname=given.host if given.virtual_host == "/" else f"vhost:{given.virtual_host}",
+        address=given.address,
+        username=given.username,
+        password=source.kept.materials.get("password", ""),
+        has_certificate=given.tls is not None and given.tls.cert is not None,
+        credit=given.prefetch,
+        largest=LARGEST,
+        idle=int(seconds(given.keep_alive, "spec.amqp.keepAlive")),
+    )
+    feed = Feed10(
+        given.host,
+        given.port or (5671 if given.tls else 5672),
+        terms,
+        client_context(source.want, source.kept) if given.tls else None,
+        given.tls.server_name if given.tls else "",
+    )
+    return partial(run_amqp10, feed, source.intake, source.around.clock, on_state=_telling(source))
 
 
 def _options(source: Opening, given: Mqtt | Sparkplug) -> Options:
@@ -146,16 +201,9 @@ def _telling(source: Opening) -> Callable[[LinkState], None]:
             case "settled":
                 source.tell("connected")
             case "waiting":
-                source.tell(
-                    "connecting", state.reason if state.failures >= QUIET or _is_final(state) else "", state.message
-                )
+                source.tell("connecting", state.reason if is_serious(state) else "", state.message)
 
     return take
-
-
-def _is_final(state: LinkState) -> bool:
-    """Whether trying again will hardly help: it is worth saying at once."""
-    return state.reason in ("Refused", "TakenOver", "NotTrusted", "NoQueue")
 
 
 def _http(source: Opening) -> Runner:

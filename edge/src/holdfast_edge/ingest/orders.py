@@ -1,28 +1,24 @@
-"""Orders on their way to devices: over the site's broker, by the topics of the settings, until their deadline.
-
-A command is published once, whatever happens: noted before it leaves, it is not published again after a kill in between,
-and ends without an answer instead. [inv: intent-before-effect]
-"""
+"""Orders on their way to devices, until their deadline: by MQTT brokers, and the ends that need none."""
 
 from collections.abc import Callable
 from typing import Final, Protocol
 
 import anyio
-import msgspec
+import anyio.to_thread
 
-from holdfast_edge.store.orders import Desired, Order, Orders
-from holdfast_protocol.errors import TransientError, WireError
+from holdfast_edge.ingest.giving import LOOK, Giver, Way
+from holdfast_edge.store.orders import Order, Orders
+from holdfast_edge.store.whereabouts import BUILT_IN
+from holdfast_protocol.errors import TransientError
+from holdfast_protocol.kinds.carriers import filter_of
 from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.runtime.link import LinkState, run_link, settled
 from holdfast_protocol.runtime.mqtt import Connected, Connection, Delivery, Dial, Options, Subscription
-from holdfast_protocol.wire import strict
-from holdfast_protocol.wire.commands import MAX_DATA, MAX_DEPTH, Outcome, depth
+from holdfast_protocol.wire.commands import MAX_DATA
 
 CLIENT_ID: Final = "holdfast-orders"
-LOOK: Final = 1.0  # seconds between two looks for deadlines
-COMMANDS: Final = "commands"  # commands/{device}/{name}: {"id", "deadline", "data"}
-ANSWERS: Final = "answers"  # answers/{device}/{id}: any JSON; {"error": …} is a failure
-DESIRED: Final = "desired"  # desired/{device}, retained: {"version", "properties"}
+MAX_PACKET: Final = 2 * MAX_DATA  # bytes of an answer and what is around it
+QUEUE: Final = 200  # answers held before the socket is no longer read
 
 
 class Place(Protocol):
@@ -40,17 +36,65 @@ async def run_orders(
     orders: Orders,
     clock: Clock,
     *,
+    is_carried: Callable[[], bool] = lambda: False,
     on_state: Callable[[LinkState], None] = lambda _: None,
 ) -> None:
-    """Give orders until cancelled. `place` None: this site has no devices, and every order fails with that reason."""
+    """Give orders by the site's broker, and end those that cannot be given, until cancelled. `place` None: there is none.
+    `is_carried`: whether there is a source that carries commands, so that a device not seen yet may be at it."""
     async with anyio.create_task_group() as group:
         group.start_soon(run_deadlines, orders, clock)
-        if place is None:
-            await _run_refusal(orders, clock)
-            return
-        options = Options(client_id=CLIENT_ID, host=place.host, port=place.port, max_packet=2 * MAX_DATA)
-        giver = Giver(orders, clock)
-        await run_link(dial, lambda: options, giver.run, clock, on_state=on_state)
+        group.start_soon(run_refusals, orders, clock, lambda: place is not None or is_carried())
+        if place is not None:
+            options = Options(client_id=CLIENT_ID, host=place.host, port=place.port, max_packet=MAX_PACKET, queue=QUEUE)
+            await run_way(dial, lambda: options, orders, clock, BUILT_IN, Way(), on_state=on_state)
+
+
+async def run_way(
+    dial: Dial,
+    make_options: Callable[[], Options],
+    orders: Orders,
+    clock: Clock,
+    source: str,
+    way: Way,
+    *,
+    qos: tuple[int, int] = (1, 1),
+    on_state: Callable[[LinkState], None] = lambda _: None,
+) -> None:
+    """Give orders to devices seen at `source` by its broker, until cancelled. The built-in one has those nobody saw, too.
+    `qos` of commands and answers, and of desired properties."""
+
+    def mine(device: str) -> bool:
+        found = orders.whereabouts.place_of(device)
+        return source == BUILT_IN if found is None else found.source == source
+
+    giver = Giver(orders, clock, way, mine)
+
+    async def serve(connection: Connection, _: Connected) -> None:
+        if way.answer:
+            await connection.subscribe([Subscription(filter_of(way.answer), qos=qos[0], retained=2)])
+        settled()
+        await giver.run(_Mqtt(connection, qos))
+
+    await run_link(dial, make_options, serve, clock, on_state=on_state)
+
+
+class _Mqtt:
+    """A broker's connection as a carrier; an answer is acknowledged when the next is asked for."""
+
+    def __init__(self, connection: Connection, qos: tuple[int, int]) -> None:
+        self._connection = connection
+        self._qos = qos
+        self._last: Delivery | None = None
+
+    async def publish(self, topic: str, payload: bytes, deadline: int) -> None:
+        commands, desired = self._qos
+        await self._connection.publish(topic, payload, qos=commands if deadline else desired, retain=not deadline)
+
+    async def answer(self) -> tuple[str, bytes]:
+        if self._last is not None:
+            self._connection.acknowledge(self._last)
+        self._last = await self._connection.receive()
+        return self._last.topic, self._last.payload
 
 
 async def run_deadlines(orders: Orders, clock: Clock) -> None:
@@ -68,88 +112,28 @@ async def run_deadlines(orders: Orders, clock: Clock) -> None:
         await clock.sleep(LOOK)
 
 
-async def _run_refusal(orders: Orders, clock: Clock) -> None:
+async def run_refusals(orders: Orders, clock: Clock, is_hopeful: Callable[[], bool]) -> None:
+    """End what no way leads to: the source of the device carries no commands (NoWay), or there is none at all (NoDevices).
+    `is_hopeful` may block."""
     while True:
         changed = orders.changed
         now = int(clock.wall() * 1000)
         try:
-            for order in await orders.open():
-                await orders.end(order.id, order.device, "failed", "NoDevices", None, now)
+            open_ = await orders.open()
+            hopeful = bool(open_) and await anyio.to_thread.run_sync(is_hopeful)
+            for order in open_:
+                if reason := _refusal(order, orders, hopeful=hopeful):
+                    await orders.end(order.id, order.device, "failed", reason, None, now)
         except TransientError as error:
             await clock.sleep(error.after or LOOK)
             continue
         await changed.wait()
 
 
-class Giver:
-    """`run` is the handler of one connection to the site's broker."""
-
-    def __init__(self, orders: Orders, clock: Clock) -> None:
-        self._orders = orders
-        self._clock = clock
-
-    async def run(self, connection: Connection, connected: Connected) -> None:
-        await connection.subscribe([Subscription(f"{ANSWERS}/+/+", retained=2)])
-        settled()
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._run_answers, connection)
-            told: dict[str, int] = {}
-            while True:
-                changed = self._orders.changed
-                await self._give(connection, told)
-                with anyio.move_on_after(60):
-                    await changed.wait()
-
-    async def _give(self, connection: Connection, told: dict[str, int]) -> None:
-        for wanted in await self._orders.desired():
-            if told.get(wanted.device) != wanted.version:
-                await connection.publish(f"{DESIRED}/{wanted.device}", _desired(wanted), retain=True)
-                told[wanted.device] = wanted.version
-        for order in await self._orders.open():
-            if order.state == "taken" and order.deadline > self._now() and await self._orders.give(order.id):
-                await connection.publish(f"{COMMANDS}/{order.device}/{order.name}", _order(order))
-
-    async def _run_answers(self, connection: Connection) -> None:
-        while True:
-            delivery = await connection.receive()
-            await self._take(delivery)
-            connection.acknowledge(delivery)
-
-    async def _take(self, delivery: Delivery) -> None:
-        """Record an answer; what is none, or of nothing that was asked, changes nothing.
-        [inv: one-bad-message-never-blocks-a-queue]"""
-        levels = delivery.topic.split("/")
-        if len(levels) != 3:
-            return
-        try:
-            answer = strict.parse(delivery.payload or b"null", limit=MAX_DATA)
-        except WireError as error:
-            await self._end(levels, "failed", error.reason, None)
-            return
-        if depth(answer) > MAX_DEPTH:
-            await self._end(levels, "failed", "TooDeep", None)
-        elif isinstance(answer, dict) and answer.get("error"):
-            await self._end(levels, "failed", "DeviceError", answer)
-        else:
-            await self._end(levels, "answered", "", answer)
-
-    async def _end(self, levels: list[str], outcome: Outcome, reason: str, answer: object) -> None:
-        _, device, name = levels
-        while True:
-            try:
-                await self._orders.end(name, device, outcome, reason, answer, self._now())
-            except TransientError as error:
-                await self._clock.sleep(error.after or LOOK)
-            else:
-                return
-
-    def _now(self) -> int:
-        return int(self._clock.wall() * 1000)
-
-
-def _order(order: Order) -> bytes:
-    return msgspec.json.encode({"id": order.id, "name": order.name, "deadline": order.deadline, "data": order.data})
-
-
-def _desired(wanted: Desired) -> bytes:
-    return msgspec.json.encode({"version": wanted.version, "properties": wanted.properties})
+def _refusal(order: Order, orders: Orders, *, hopeful: bool) -> str:
+    found = orders.whereabouts.place_of(order.device)
+    if order.state != "taken":
+        return ""
+    if found is not None:
+        return "" if found.able else "NoWay"
+    return "" if hopeful else "NoDevices"

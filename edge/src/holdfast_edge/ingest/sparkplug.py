@@ -5,19 +5,22 @@ as a gap. Deaths, and nodes that publish at QoS 1, are acknowledged when durable
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
 import anyio
 import msgspec
 
 from holdfast_edge.core.admission import Admission
-from holdfast_edge.core.sparkplug.host import Host, Now, Outcome
+from holdfast_edge.core.sparkplug.host import Host, Now, Outcome, Publish
 from holdfast_edge.core.sparkplug.names import filters, state_topic
 from holdfast_edge.core.sparkplug.rebirths import Node
 from holdfast_edge.ingest.intake import BATCH
 from holdfast_edge.ingest.memory import entry_of
 from holdfast_edge.ingest.mqtt import WITHIN
+from holdfast_edge.ingest.sparkplug_orders import Telling
 from holdfast_edge.ingest.taking import Taking
+from holdfast_edge.store.orders import Order
 from holdfast_protocol.errors import LinkLost
 from holdfast_protocol.kinds.device_source import Bounds
 from holdfast_protocol.mapping.values import Rejection
@@ -27,8 +30,8 @@ from holdfast_protocol.runtime.mqtt import Connected, Connection, Delivery, Dial
 
 TICK: Final = 1.0  # seconds between two looks at what is due
 CLAIM_EVERY: Final = 5.0  # seconds between two claims to be online when somebody says we are not
-MAX_BATCH: Final = 256 * 1024  # bytes: of the smallest metrics these are 40,000 readings
 MEMBERS: Final = "members"  # the cursor beside the source's own: edge nodes that had a birth
+MAX_BATCH: Final = 256 * 1024  # bytes: of the smallest metrics these are 40,000 readings
 FAREWELL: Final = 2.0  # seconds for saying that we go
 
 
@@ -42,12 +45,13 @@ async def run_sparkplug(
     *,
     bounds: Bounds | None = None,
     believed: Callable[[], bool] = lambda: True,
+    telling: Telling | None = None,
     on_state: Callable[[LinkState], None] = lambda _: None,
 ) -> None:
     """Be the host application until cancelled. `make_options` say how to reach the broker, the will apart; no `groups`:
-    all of them; `believed` answers whether the wall clock is right."""
+    all of them; `believed` answers whether the wall clock is right; `telling`: there are orders for its devices."""
     admission = Admission(bounds or Bounds())
-    application = _Application(make_options, host_id, groups, taking, clock, admission, believed)
+    application = _Application(make_options, host_id, groups, taking, clock, admission, believed, telling)
     async with anyio.create_task_group() as group:
         group.start_soon(application.taking.run_reports)
         await run_link(dial, application.options, application.run, clock, on_state=on_state)
@@ -63,6 +67,7 @@ class _Application:
         clock: Clock,
         admission: Admission,
         believed: Callable[[], bool],
+        telling: Telling | None,
     ) -> None:
         self.taking = taking
         self._make_options = make_options
@@ -70,6 +75,7 @@ class _Application:
         self._clock = clock
         self._admission = admission
         self._believed = believed
+        self._telling = telling
         self._state = state_topic(host_id)
         stored = taking.stored(MEMBERS)
         members = msgspec.msgpack.decode(stored, type=tuple[Node, ...]) if stored else ()
@@ -97,6 +103,8 @@ class _Application:
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._run_ticks, connection)
+                if self._telling is not None:
+                    group.start_soon(self._telling.run, self._said, partial(_publish, connection))
                 await self._run_intake(connection)
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(FAREWELL):
@@ -104,7 +112,7 @@ class _Application:
 
     async def _run_intake(self, connection: Connection) -> None:
         while True:
-            batch, lost = await _gathered(connection)
+            batch = await connection.receive_all(BATCH, WITHIN, MAX_BATCH)
             async with self.taking.lock:
                 outcome = Outcome()
                 self.taking.state.messages += len(batch)
@@ -112,11 +120,7 @@ class _Application:
                 for delivery in batch:
                     self._take(delivery, outcome)
                 await self._commit(outcome)  # also when the connection is lost: its broker may have died with it
-            if lost is not None:
-                raise lost
-            for delivery in batch:
-                if delivery.qos:
-                    connection.acknowledge(delivery)
+            connection.acknowledge(*(each for each in batch if each.qos))
             await self._answer(connection, batch)
 
     async def _run_ticks(self, connection: Connection) -> None:
@@ -166,6 +170,8 @@ class _Application:
             self._revision = self._host.revision
             members = msgspec.msgpack.encode(self._host.members)
         await self.taking.commit(outcome.readings, outcome.events, {MEMBERS: members} if members else {})
+        if self._telling is not None:
+            await self._telling.hear(outcome.readings)
 
     async def _answer(self, connection: Connection, batch: Iterable[Delivery]) -> None:
         """Ask for the births that are due, and claim to be online where somebody, or an old will, says we are not."""
@@ -182,22 +188,16 @@ class _Application:
         except LinkLost:
             return  # then the broker publishes the will
 
+    async def _said(self, order: Order) -> Publish | None:
+        async with self.taking.lock:
+            return self._host.command(order.device, order.name, order.data, self._now())
+
     def _now(self) -> Now:
         return Now(self.taking.now(), self._clock.boottime())
 
 
-async def _gathered(connection: Connection) -> tuple[list[Delivery], LinkLost | None]:
-    """Return deliveries, and why there will be no more."""
-    batch = [await connection.receive()]
-    size = len(batch[0].payload)
-    try:
-        with anyio.move_on_after(WITHIN):
-            while len(batch) < BATCH and size < MAX_BATCH:
-                batch.append(await connection.receive())
-                size += len(batch[-1].payload)
-    except LinkLost as lost:
-        return batch, lost
-    return batch, None
+async def _publish(connection: Connection, command: Publish) -> None:
+    await connection.publish(command.topic, command.payload, qos=0)
 
 
 def _state(online: bool, since: int) -> bytes:

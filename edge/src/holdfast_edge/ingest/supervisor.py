@@ -1,5 +1,6 @@
 """One loop a source: begun, ended and begun anew as the wanted sources change; one that fails is tried again, alone."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -7,10 +8,12 @@ import anyio
 import anyio.to_thread
 
 from holdfast_edge.core.sources import Phase, SourceState
-from holdfast_edge.ingest.intake import Sink
 from holdfast_edge.ingest.opening import Surroundings, opened
+from holdfast_edge.ingest.taking import Sink
+from holdfast_edge.store.orders import Orders
 from holdfast_edge.store.sources import Kept, Sources
-from holdfast_protocol.errors import HoldfastError
+from holdfast_edge.store.whereabouts import BUILT_IN
+from holdfast_protocol.errors import HoldfastError, TransientError
 from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.runtime.link import Backoff
 from holdfast_protocol.runtime.mqtt import Dial
@@ -27,9 +30,11 @@ async def run_sources(
     *,
     site: SiteName,
     believed: Callable[[], bool] = lambda: True,
+    orders: Orders | None = None,
 ) -> None:
-    """Run a loop for each wanted source until cancelled. `believed` answers whether the wall clock is right."""
-    await Supervisor(sources, Surroundings(dial, outbox, clock, site, believed)).run()
+    """Run a loop for each wanted source until cancelled. `believed` answers whether the wall clock is right; `orders` go to
+    the devices of those that carry them."""
+    await Supervisor(sources, Surroundings(dial, outbox, clock, site, believed, orders)).run()
 
 
 class Supervisor:
@@ -45,6 +50,9 @@ class Supervisor:
                 revision = self._sources.revision
                 kept = dict(self._sources.kept)
                 await self._end(kept)
+                if self._around.orders is not None:
+                    with contextlib.suppress(TransientError):  # no room: where nobody is, nothing is given
+                        await self._around.orders.whereabouts.keep({*kept, BUILT_IN})
                 for key, each in kept.items():
                     if key not in self._running:
                         scope, ended = anyio.CancelScope(), anyio.Event()

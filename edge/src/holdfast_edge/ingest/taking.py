@@ -1,30 +1,48 @@
-"""What an input owes whose messages are no readings one by one: durable before acknowledged, repeats known, losses counted.
+"""What every input owes: durable before acknowledged, repeats known, losses counted.
 
 One row beside the readings, the input's cursor, holds what was taken last and what was rejected and not reported yet; it
-is committed with them. [inv: commit-before-ack]
+is committed with them, so a redelivery after a kill between commit and acknowledgement is recognised. [inv: commit-before-ack]
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 import anyio
 import msgspec
 
 from holdfast_edge.core.sources import SourceState, tally
-from holdfast_edge.ingest.intake import REPORT_EVERY, RETRY, Sink
 from holdfast_edge.ingest.memory import Memory, Window
-from holdfast_protocol.errors import TransientError
+from holdfast_protocol.errors import MisuseError, TransientError
 from holdfast_protocol.mapping.values import Rejection
 from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.wire.messages import Record
 from holdfast_protocol.wire.readings import Reading
 
-WINDOW: Final = 1024  # messages remembered
+REPORT_EVERY: Final = 60.0  # seconds between two reports of what was rejected
+RETRY: Final = 1.0  # seconds, when the outbox names none
+BESIDE: Final = ("p1", "p2")  # classes that are committed apart, each with what it knows of the messages
+
+
+class Sink(Protocol):
+    """What ingest needs of the outbox."""
+
+    async def append_readings(
+        self,
+        readings: Sequence[Reading],
+        *,
+        stream: str = "p3",
+        ttl: float = 0.0,
+        cursors: Mapping[str, bytes] | None = None,
+    ) -> None: ...
+    async def append_records(self, stream: str, records: Sequence[Record]) -> None: ...
+    def cursor(self, name: str) -> bytes: ...
 
 
 class Taking:
-    """INVARIANT: `window` and `_rejected` say the same as the cursor in the outbox, or more, while `lock` is held.
+    """INVARIANTS:
+    - while `lock` is held, the windows and `_rejected` say the same as the cursors in the outbox, or more;
+    - `commit` comes last, with the memory of the whole message: what another class has of a message that is not committed
+      whole, that class's own cursor knows.
 
     `name` is the cursor's and the source's in reports; `note` is told why nothing is taken ("": it is).
     """
@@ -44,12 +62,20 @@ class Taking:
         self._clock = clock
         self._note = note
         self._unreported = anyio.Event()
-        stored = outbox.cursor(name)
-        memory = msgspec.msgpack.decode(stored, type=Memory) if stored else Memory()
-        self.window = Window(memory.window, WINDOW)
+        memory = self._stored(name)
+        self.window = self._window(name, memory)
+        self.beside = {stream: self._window(f"{name}/taken/{stream}") for stream in BESIDE}
+        self.windows = memory.windows  # of shaping, still open: committed with the rest
         self._rejected = memory.rejected
         if self._rejected:
             self._unreported.set()
+
+    def _stored(self, name: str) -> Memory:
+        stored = self._outbox.cursor(name)
+        return msgspec.msgpack.decode(stored, type=Memory) if stored else Memory()
+
+    def _window(self, name: str, memory: Memory | None = None) -> Window:
+        return Window(memory or self._stored(name), lambda slot: self._outbox.cursor(f"{name}/taken/{slot}"))
 
     def now(self) -> int:
         """Return milliseconds since 1970."""
@@ -58,6 +84,26 @@ class Taking:
     def stored(self, name: str) -> bytes:
         """Return what was committed beside the cursor under this name, b"" for nothing."""
         return self._outbox.cursor(f"{self._name}/{name}")
+
+    @property
+    def _windows(self) -> tuple[Window, ...]:
+        return (self.window, *self.beside.values())
+
+    def begin(self, *, anew: bool) -> None:
+        """Begin a connection whose sender can be asked what it knows; `anew`: of a session that begins its identities anew."""
+        for window in self._windows:
+            if anew:
+                window.clear()
+            window.begin()
+
+    def mark(self) -> tuple[int, ...]:
+        """Return what `confirm` takes for everything taken up to now."""
+        return tuple(window.mark for window in self._windows)
+
+    def confirm(self, mark: tuple[int, ...]) -> None:
+        """The sender knows that what was taken on this connection up to a mark is acknowledged: it does not come again."""
+        for window, place in zip(self._windows, mark, strict=True):
+            window.confirm(place)
 
     def reject(self, place: str, rejection: Rejection) -> None:
         """Count what is no reading; it is acknowledged like any other. [inv: one-bad-message-never-blocks-a-queue]"""
@@ -69,19 +115,57 @@ class Taking:
     ) -> None:
         """Return when all this is durable, and never without: while the disk is full nothing more is taken.
 
-        `events` go first: a kill in between says them twice, and never not at all; then what the input keeps `beside`
-        its cursor, by name. Call it while `lock` is held.
+        `events` go first: a kill in between says them twice, and never not at all; `beside` the cursor is what the input
+        keeps, by name. Call it while `lock` is held.
         """
         if events:
             await self._until_done(lambda: self._outbox.append_records("p2", events))
-        for name, value in (beside or {}).items():
-            await self._until_done(partial(self._outbox.append_readings, [], cursor=(f"{self._name}/{name}", value)))
-        memory = msgspec.msgpack.encode(Memory(self.window.stored(), self._rejected))
-        await self._until_done(lambda: self._outbox.append_readings(readings, cursor=(self._name, memory)))
+        kept = {f"{self._name}/{name}": value for name, value in (beside or {}).items()}
+        await self._append(readings, "p3", 0, self.window, self._name, kept)
         self.state.readings += len(readings)
         self.state.taken(len(readings), self._clock.boottime())
         if self._rejected:
             self._unreported.set()
+
+    async def commit_beside(
+        self, readings: Sequence[Reading], stream: str, ttl: int, entries: Sequence[bytes] = ()
+    ) -> None:
+        """The same for readings that are not plain telemetry, before the `commit` of their messages."""
+        window = self.beside.get(stream)
+        for entry in entries if window is not None else ():
+            window.add(entry)  # type: ignore[union-attr]  # there are none without
+        await self._append(readings, stream, ttl, window, f"{self._name}/taken/{stream}", {})
+        self.state.readings += len(readings)
+        self.state.taken(len(readings), self._clock.boottime())
+
+    async def _append(
+        self,
+        readings: Sequence[Reading],
+        stream: str,
+        ttl: int,
+        window: Window | None,
+        name: str,
+        cursors: dict[str, bytes],
+    ) -> None:
+        if window is not None:
+            memory = window.dump()
+            if window is self.window:
+                memory.rejected, memory.windows = self._rejected, self.windows
+            cursors[name] = msgspec.msgpack.encode(memory)
+            cursors |= {f"{name}/taken/{slot}": chunk for slot, chunk in window.unsaved().items()}
+        try:
+            await self._until_done(
+                lambda: self._outbox.append_readings(readings, stream=stream, ttl=ttl, cursors=cursors)
+            )
+        except MisuseError as error:
+            if error.reason != "BadReading" or not readings:
+                raise
+            for reading in readings:  # what no check of ours foresaw costs itself only
+                self.reject(f"{reading.device}/{reading.metric}", Rejection("BadReading", error.message))
+            await self._append((), stream, ttl, window, name, cursors)
+            return
+        if window is not None:
+            window.saved()
 
     async def _until_done(self, append: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -89,24 +89,30 @@ async def run_link(
 ) -> None:
     """Connect and run `handler` on the connection, for ever. `make_options` is asked before every attempt.
 
-    A handler ends by LinkLost, also inside an exception group; one that returns wants a new connection. Whatever else
-    it raises ends the loop.
+    A handler ends by LinkLost, also inside an exception group; one that returns wants a new connection, and gets it at
+    once if it had settled. Whatever else it raises ends the loop.
     """
     backoff = Backoff()
     lost = ("", "")
+    has_settled = False
 
     def tell(doing: Doing, wait: float = 0.0) -> None:
         on_state(LinkState(doing, backoff.failures, wait, *lost))
 
     def settle() -> None:
+        nonlocal has_settled
+        has_settled = True
         backoff.reset()
         tell("settled")
 
     _settle.set(settle)
     while True:
         tell("connecting")
+        has_settled = False
         error = await _serve(dial, make_options(), handler, lambda: tell("connected"))
         lost = (error.reason, error.message)
+        if has_settled and error.reason == "Done":
+            continue
         wait = backoff.wait(error.reason, chance(), clock.boottime())
         tell("waiting", wait)
         await clock.sleep(wait)

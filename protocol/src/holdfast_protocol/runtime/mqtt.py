@@ -7,9 +7,11 @@ read, because Mosquitto 2.0 ignores the client's Receive Maximum once a backlog 
 
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
+
+LARGEST: Final = 268_435_455  # bytes, the protocol's own limit of a packet
 
 
 class Will(msgspec.Struct, frozen=True):
@@ -37,6 +39,7 @@ class Options(msgspec.Struct, frozen=True):
     version: int = 5  # or 4: MQTT 3.1.1
     tls: ssl.SSLContext | None = None  # None: in the clear
     server_name: str = ""  # as the certificate has it; "": host
+    with_properties: bool = False  # MQTT 5: deliveries come with their user properties, at some cost
 
 
 class Connected(msgspec.Struct, frozen=True):
@@ -48,24 +51,28 @@ class Connected(msgspec.Struct, frozen=True):
 
 
 class Subscription(msgspec.Struct, frozen=True):
-    """`retained`: 0 send retained messages now, 1 only for a new subscription, 2 never (MQTT 5 Retain Handling)."""
+    """`retained`: 0 send retained messages now, 1 only for a new subscription, 2 never (MQTT 5 Retain Handling). MQTT 5 as
+    well: `no_local` without what this client publishes itself, `as_published` with the retain flag messages were sent with."""
 
     filter: str
     qos: int = 1
     retained: int = 0
+    no_local: bool = False
+    as_published: bool = False
 
 
-class Delivery(msgspec.Struct, frozen=True):
+class Delivery(msgspec.Struct, frozen=True, gc=False):
     topic: str
     payload: bytes
     qos: int
     retain: bool  # from the broker's store, because of a subscription of ours; a live message has it false
     duplicate: bool  # the broker says it may have delivered this before
     mid: int  # packet identifier within the session, 0 at QoS 0
+    properties: tuple[tuple[str, str], ...] = ()  # the user's, where the connection was asked for them
 
 
 class Connection(Protocol):
-    """Seven methods; every one may raise LinkLost."""
+    """Nine methods; every one may raise LinkLost."""
 
     async def connect(self) -> Connected: ...
 
@@ -74,21 +81,41 @@ class Connection(Protocol):
         receives meanwhile, so nothing is read beyond the queue for the sake of the answer."""
         ...
 
-    async def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> int:
-        """Return the PUBACK's reason code (0 accepted, 16 nobody listens; 128 and more raise LinkLost
-        with reason `Refused`). At QoS 0 return 0 once written."""
+    async def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        properties: Sequence[tuple[str, str]] = (),
+    ) -> int:
+        """Return the PUBACK's reason code (0 accepted, 16 nobody listens; 128 and more raise PublishRefused, and the
+        connection goes on). At QoS 0 return 0 once written. `properties` are the user's, for MQTT 5 only."""
         ...
 
     async def receive(self) -> Delivery:
         """Return the next delivery, in the broker's order. What came before the connection was lost still comes."""
         ...
 
-    def acknowledge(self, delivery: Delivery) -> None:
-        """Tell the broker the delivery is committed here. Nothing is acknowledged without this. [inv: commit-before-ack]"""
+    async def receive_all(self, most: int, within: float, size: int = LARGEST) -> list[Delivery]:
+        """Return what there is: one delivery at least, `most` at most, of `size` bytes of payload or one. While there are
+        fewer, let others gather for `within` seconds after the first.
+
+        What came before the connection was lost is returned, and the next call raises."""
+        ...
+
+    def acknowledge(self, *deliveries: Delivery) -> None:
+        """Tell the broker that these are committed here. Nothing is acknowledged without this. [inv: commit-before-ack]"""
         ...
 
     async def round_trip(self, *, beside: bool = False) -> None:
         """Return when the broker has read everything sent before, acknowledgements included, and said so."""
+        ...
+
+    async def leave(self) -> bool:
+        """Disconnect in order, as `close`, and return whether the broker is known to have read everything sent before.
+        What it delivered and nobody received is discarded."""
         ...
 
     async def close(self) -> None:

@@ -121,17 +121,32 @@ class PacketSocket:
             self.paused = True
             self._loop.remove_reader(self._raw)
 
+    async def rest(self, seconds: float) -> None:
+        """Let bytes gather unread, then read what there is: ten packets cost little more than one."""
+        if self.paused or self.closed:
+            return
+        self._loop.remove_reader(self._raw)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            if not (self.paused or self.closed):
+                self._loop.add_reader(self._raw, self._fill)
+        while self._fill():
+            pass
+
     def _holds_more(self) -> bool:
         """Whether TLS has bytes that are read from the system already: no event will tell of them."""
         return isinstance(self._raw, ssl.SSLSocket) and not self.closed and self._raw.pending() > 0
 
-    def _fill(self) -> None:
+    def _fill(self) -> bool:
+        """Read once; return whether there may be more to read now."""
         if self.paused or self.closed:
-            return
+            return False
+        chunk = b""
         try:
             chunk = self._raw.recv(CHUNK)
         except _NOT_NOW:
-            return
+            return False
         except OSError as error:
             self._ended = error
         else:
@@ -142,6 +157,25 @@ class PacketSocket:
         self._on_readable()
         if self._ended is None and self._holds_more():
             self._loop.call_soon(self._fill)
+        return len(chunk) == CHUNK or self._holds_more()
+
+    async def read_out(self) -> bool:
+        """Discard what comes until the peer closes; return whether it did so in order, having read all we wrote."""
+        self.pause()
+        while not self.closed:
+            turn = self._loop.create_future()
+            self._loop.add_reader(self._raw, _wake, turn)
+            try:
+                if not self._raw.recv(CHUNK):
+                    return True
+                continue
+            except _NOT_NOW:
+                await turn
+            except OSError:
+                return False
+            finally:
+                self._loop.remove_reader(self._raw)
+        return False
 
     def recv(self, size: int) -> bytes:
         if size > self._limit:  # asked for the rest of a packet, before any of it is held

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import ssl
 import struct
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -20,40 +19,29 @@ from paho.mqtt.exception import MQTTException
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from holdfast_protocol.errors import LinkLost, MisuseError
-from holdfast_protocol.runtime.mqtt import Connected, Connection, Delivery, Options, Subscription
+from holdfast_protocol.errors import LinkLost, MisuseError, PublishRefused
+from holdfast_protocol.runtime.answers import ANSWER_WITHIN, Answers
+from holdfast_protocol.runtime.deliveries import Deliveries
+from holdfast_protocol.runtime.mqtt import LARGEST, Connected, Connection, Delivery, Options, Subscription
 from holdfast_protocol.runtime.packets import PacketSocket, open_socket
-from holdfast_protocol.runtime.paho_client import made_client, tls_text
+from holdfast_protocol.runtime.paho_client import delivery_of, filters, made_client, tls_text, user_properties
 from holdfast_protocol.runtime.publishes import publishes
 from holdfast_protocol.runtime.window import Window
 
 NOWHERE: Final = "holdfast/nowhere"
 CONNECT_WITHIN: Final = 10.0  # seconds, from the name look-up to the broker's CONNACK
-ANSWER_WITHIN: Final = 60.0  # seconds for a SUBACK or PUBACK; a broker may be alive and still never answer
 CLOSE_WITHIN: Final = 1.0  # seconds to write what waits before an orderly end
+LEAVE_WITHIN: Final = 10.0  # seconds for the broker to read all of it and to close
+DISCONNECT: Final = b"\xe0\0"  # of both versions: all is well
 OVERFULL: Final = 8  # times the queue's bounds: so much is held while an answer is awaited
 WINDOW: Final = 1000  # publishes in flight, when the broker grants more
-LARGEST: Final = 268_435_455  # bytes, the protocol's own limit of a packet
 TAKEN_OVER: Final = 0x8E  # MQTT 5 reason code: another client connected with our client id
 
 
 def dial(options: Options) -> Connection:
     """Return a connection to be connected."""
     return _Connection(options)
-
-
-class _Answer:
-    """A SUBACK, UNSUBACK or PUBACK awaited. The caller may be gone; the broker's answer still frees the place in the window."""
-
-    __slots__ = ("beside", "codes", "deadline", "done")
-
-    def __init__(self, deadline: float, *, beside: bool) -> None:
-        self.beside = beside
-        self.done = asyncio.Event()
-        self.codes: tuple[int, ...] = ()
-        self.deadline = deadline
 
 
 class _Connection:
@@ -73,11 +61,10 @@ class _Connection:
         self._socket: PacketSocket | None = None
         self._granted: Connected | None = None
         self._settled = asyncio.Event()  # CONNACK is here, or the connection is lost
-        self._deliveries: deque[Delivery] = deque()
-        self._held = 0  # bytes of payload in `_deliveries`
+        self._deliveries = Deliveries(options.queue, options.max_packet)
         self._arrived = asyncio.Event()
         self._overrun = False  # deliveries were discarded: none after them may be taken on this connection
-        self._answers: dict[int, _Answer] = {}  # by packet identifier, oldest first
+        self._answers = Answers(self._loop)
         self._window = Window()
         self._written = asyncio.Event()
         self._writing = False
@@ -132,13 +119,7 @@ class _Connection:
 
     async def subscribe(self, subscriptions: Sequence[Subscription], *, beside: bool = False) -> None:
         self._check()
-        if self._options.version == 5:
-            wanted: list[Any] = [
-                (each.filter, SubscribeOptions(qos=each.qos, retainHandling=each.retained)) for each in subscriptions
-            ]
-        else:
-            wanted = [(each.filter, each.qos) for each in subscriptions]
-        _, mid = self._client.subscribe(wanted)
+        _, mid = self._client.subscribe(filters(subscriptions, self._options.version))
         if mid is None:
             self._fail("the connection is gone", "Lost")
             self._check()
@@ -150,30 +131,44 @@ class _Connection:
         if len(codes) != len(subscriptions):
             raise LinkLost(f"{len(codes)} answers to {len(subscriptions)} subscriptions", reason="Malformed")
 
-    async def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> int:
+    async def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        properties: Sequence[tuple[str, str]] = (),
+    ) -> int:
         self._check()
         if self._granted is None or not 0 <= qos <= 1 or not topic or set(topic) & {"+", "#", "\0"}:
             raise MisuseError("publish needs a connection that is connected, QoS 0 or 1, and a topic")
-        if len(payload) + len(topic.encode()) + 16 > self._granted.max_packet:
+        said = sum(len(name.encode()) + len(value.encode()) + 5 for name, value in properties)
+        if len(payload) + len(topic.encode()) + said + 16 > self._granted.max_packet:
             raise MisuseError(
                 f"{topic}: {len(payload)} bytes, the broker takes packets of {self._granted.max_packet}",
                 reason="TooLarge",
             )
+        user = user_properties(properties) if self._options.version == 5 else None
         if qos == 0:
-            self._client.publish(topic, payload, 0, retain)
+            self._client.publish(topic, payload, 0, retain, user)
             await self._drained()
             return 0
         await self._window.take()
         self._check()
-        info = self._client.publish(topic, payload, 1, retain)
+        info = self._client.publish(topic, payload, 1, retain, user)
         while info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:  # that packet identifier is still in flight
-            info = self._client.publish(topic, payload, 1, retain)
+            info = self._client.publish(topic, payload, 1, retain, user)
         (code,) = await self._answer(info.mid)
         if code >= 0x80:
-            raise LinkLost(f"{topic} refused with code {code}", reason="Refused")
+            raise PublishRefused(topic, code)
         return code
 
     async def receive(self) -> Delivery:
+        (delivery,) = await self.receive_all(1, 0)
+        return delivery
+
+    async def receive_all(self, most: int, within: float, size: int = LARGEST) -> list[Delivery]:
         while not self._deliveries:
             self._check()
             if self._overrun:
@@ -181,16 +176,18 @@ class _Connection:
                 continue
             self._arrived.clear()
             await self._arrived.wait()
-        delivery = self._deliveries.popleft()
-        self._held -= len(delivery.payload)
+        if within and len(self._deliveries) < most and self._socket is not None:
+            await self._socket.rest(within)
+        found = self._deliveries.take(most, size)
         if self._socket is not None and self._socket.paused:
             self._regulate()
-        return delivery
+        return found
 
-    def acknowledge(self, delivery: Delivery) -> None:
+    def acknowledge(self, *deliveries: Delivery) -> None:
         self._check()
-        if delivery.qos and self._socket is not None:  # [inv: commit-before-ack]
-            self._socket.append(b"\x40\x02" + delivery.mid.to_bytes(2, "big"))
+        packets = b"".join([b"\x40\x02" + each.mid.to_bytes(2, "big") for each in deliveries if each.qos])
+        if packets and self._socket is not None:  # [inv: commit-before-ack]
+            self._socket.append(packets)
             self._on_work()
 
     async def round_trip(self, *, beside: bool = False) -> None:
@@ -202,6 +199,22 @@ class _Connection:
             self._check()
             return
         await self._answer(mid, beside=beside)
+
+    async def leave(self) -> bool:
+        self._check()
+        packets = self._socket
+        assert packets is not None
+        has_read = False
+        with anyio.move_on_after(LEAVE_WITHIN):
+            await self._drained()
+            self._farewell = ("the connection was left", "Closed")
+            packets.append(DISCONNECT)
+            self._on_work()
+            await self._drained()
+            has_read = await packets.read_out()
+        self._deliveries.clear()
+        self._fail("the connection was left", "Closed")
+        return has_read
 
     async def close(self) -> None:
         with anyio.CancelScope(shield=True):
@@ -218,7 +231,7 @@ class _Connection:
             raise LinkLost(self._lost[0], reason=self._lost[1])
 
     async def _answer(self, mid: int, *, beside: bool = False) -> tuple[int, ...]:
-        answer = self._answers[mid] = _Answer(self._loop.time() + ANSWER_WITHIN, beside=beside)
+        answer = self._answers.expect(mid, beside=beside)
         self._regulate()
         await answer.done.wait()
         if not answer.codes:
@@ -237,7 +250,7 @@ class _Connection:
     def _readable(self) -> None:
         packets = self._socket
         while packets is not None and packets.readable and self._lost is None:
-            if self._granted is not None and self._client.is_between_packets:
+            if self._granted is not None and self._client.is_between_packets and not self._options.with_properties:
                 packets.take(self._take)
             if packets.readable:
                 self._guard(self._client.loop_read)
@@ -246,14 +259,13 @@ class _Connection:
 
     def _take(self, buffer: bytes, at: int) -> int:
         """Take plain deliveries ourselves, as far as the queue goes: the library needs five times as long for each."""
-        most = OVERFULL if self._is_awaited else 1
-        room = most * self._options.queue - len(self._deliveries)
-        if self._overrun or room <= 0 or self._held >= most * self._options.max_packet:
+        most = OVERFULL if self._answers.is_awaited else 1
+        room = self._deliveries.room(most)
+        if self._overrun or not room:
             return at
         found, end = publishes(buffer, at, room, self._options.max_packet, with_properties=self._options.version == 5)
         if found:
-            self._deliveries.extend(found)
-            self._held += sum(len(each.payload) for each in found)
+            self._deliveries.add(found)
             self._arrived.set()
             self._regulate()
         return end
@@ -278,8 +290,7 @@ class _Connection:
         if packets.paused:
             self._client.forgive_ping()
         self._guard(self._client.loop_misc)
-        oldest = next(iter(self._answers.values()), None)
-        if oldest is not None and oldest.deadline < self._loop.time():
+        if self._answers.is_late:
             self._fail(f"the broker did not answer within {ANSWER_WITHIN:.0f} s", "Timeout")
         self._timer = self._loop.call_later(1.0, self._tick)
 
@@ -290,15 +301,6 @@ class _Connection:
         except (MQTTException, ValueError, LookupError, TypeError, AttributeError, OSError, struct.error) as error:
             self._fail(f"not understood: {error}", "Malformed")
 
-    @property
-    def _fullness(self) -> float:
-        return max(len(self._deliveries) / self._options.queue, self._held / self._options.max_packet)
-
-    @property
-    def _is_awaited(self) -> bool:
-        """Somebody waits for an answer who receives nothing meanwhile."""
-        return any(not each.beside for each in self._answers.values())
-
     def _regulate(self) -> None:
         """Stop reading when the queue is full, go on when it is half empty.
 
@@ -308,9 +310,9 @@ class _Connection:
         """
         if self._socket is None or self._lost is not None:
             return
-        if self._is_awaited or (not self._overrun and self._fullness <= 0.5):
+        if self._answers.is_awaited or (not self._overrun and self._deliveries.fullness <= 0.5):
             self._socket.resume()
-        elif self._overrun or self._fullness >= 1:
+        elif self._overrun or self._deliveries.fullness >= 1:
             self._socket.pause()
 
     def _end(self, message: str, reason: str) -> None:
@@ -330,8 +332,7 @@ class _Connection:
             self._timer.cancel()
         if self._socket is not None:
             self._socket.close()
-        for answer in self._answers.values():
-            answer.done.set()
+        self._answers.wake_all()
         for event in (self._arrived, self._written, self._settled):
             event.set()
         self._window.wake_all()
@@ -360,17 +361,10 @@ class _Connection:
         self._fail(f"the connection ended: {code}", "TakenOver" if code.value == TAKEN_OVER else "Lost")
 
     def _on_message(self, _c: object, _u: object, message: paho.MQTTMessage) -> None:
-        try:
-            topic = message.topic
-        except UnicodeDecodeError as error:  # it still must reach someone who acknowledges it
-            topic = error.object.decode("utf-8", "replace")
-        self._overrun = self._overrun or self._fullness >= OVERFULL
+        self._overrun = self._overrun or self._deliveries.fullness >= OVERFULL
         if self._overrun:
             return
-        self._deliveries.append(
-            Delivery(topic, bytes(message.payload), message.qos, message.retain, message.dup, message.mid)
-        )
-        self._held += len(message.payload)
+        self._deliveries.add([delivery_of(message, with_properties=self._options.with_properties)])
         self._arrived.set()
         self._regulate()
 
@@ -385,10 +379,7 @@ class _Connection:
         self._answered(mid, (0,))
 
     def _answered(self, mid: int, codes: tuple[int, ...]) -> bool:
-        answer = self._answers.pop(mid, None)
-        if answer is None:
+        if not self._answers.take(mid, codes):
             return False
-        answer.codes = codes
-        answer.done.set()
         self._regulate()
         return True

@@ -1,12 +1,16 @@
 """paho-mqtt as the driver uses it: on a socket that is connected already, with nothing of its own to wait or to retry."""
 
 import ssl
+from collections.abc import Sequence
 from typing import Any
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from holdfast_protocol.runtime.mqtt import Options
+from holdfast_protocol.runtime.mqtt import Delivery, Options, Subscription
 from holdfast_protocol.runtime.packets import PacketSocket
 
 
@@ -55,3 +59,32 @@ def made_client(options: Options) -> Client:
     if options.will is not None:
         client.will_set(options.will.topic, options.will.payload, 1, options.will.retain)
     return client
+
+
+def user_properties(pairs: Sequence[tuple[str, str]]) -> Properties | None:
+    """Return a PUBLISH's properties with these of the user, None for none."""
+    if not pairs:
+        return None
+    made = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    made.UserProperty = list(pairs)
+    return made
+
+
+def filters(subscriptions: Sequence[Subscription], version: int) -> list[Any]:
+    """Return subscriptions as the library takes them."""
+    if version != 5:
+        return [(each.filter, each.qos) for each in subscriptions]
+    return [
+        (each.filter, SubscribeOptions(each.qos, each.no_local, each.as_published, each.retained))
+        for each in subscriptions
+    ]
+
+
+def delivery_of(message: paho.MQTTMessage, *, with_properties: bool) -> Delivery:
+    """Return a message as our port has it; a topic that is no text still must reach someone who acknowledges it."""
+    try:
+        topic = message.topic
+    except UnicodeDecodeError as error:
+        topic = error.object.decode("utf-8", "replace")
+    said = tuple(getattr(message.properties, "UserProperty", ())) if with_properties else ()
+    return Delivery(topic, bytes(message.payload), message.qos, message.retain, message.dup, message.mid, said)

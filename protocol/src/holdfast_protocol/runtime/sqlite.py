@@ -58,15 +58,17 @@ class Database:
         *,
         max_bytes: int = 0,
         on_full: Callable[[], object] = lambda: None,
+        shrinks: bool = False,
     ) -> None:
         """Open and migrate. `max_bytes` bounds the file (0: no bound); `on_full` is called when a transaction found no
-        room, and may make some for the next try. Raises PermanentError `Damaged` or `NewerSchema`."""
+        room, and may make some for the next try. `shrinks`: a new file can give back room by PRAGMA incremental_vacuum.
+        Raises PermanentError `Damaged` or `NewerSchema`."""
         self.path = path
         self._on_full = on_full
         self._lock = threading.RLock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sqlite-{path.stem}")
         try:
-            self._open(path, schema, max_bytes)
+            self._open(path, schema, max_bytes, shrinks)
         except sqlite3.DatabaseError as error:
             self._thread.shutdown()
             raise classified(error, path) from error
@@ -74,12 +76,14 @@ class Database:
             self._thread.shutdown()
             raise
 
-    def _open(self, path: Path, schema: Sequence[Migration], max_bytes: int) -> None:
+    def _open(self, path: Path, schema: Sequence[Migration], max_bytes: int, shrinks: bool) -> None:
         with contextlib.suppress(OSError):  # what is wrong with the path, SQLite says
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))  # secrets are in it
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             run = self._connection.execute
+            if shrinks:
+                run("PRAGMA auto_vacuum=INCREMENTAL")  # heeded before the first page is written only
             run("PRAGMA journal_mode=WAL")
             run("PRAGMA synchronous=FULL")
             run("PRAGMA foreign_keys=ON")
