@@ -4,8 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from support import mosquitto
+from support import mosquitto, rabbitmq
 from support.either import Broker
+
+
+@pytest.fixture(scope="session")
+def rabbit() -> Iterator[rabbitmq.RabbitMQ]:
+    """One for all tests of a worker: each has queues of its own, and one that kills it starts it again."""
+    with rabbitmq.running() as it:
+        yield it
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A queue of a real RabbitMQ, our input and the outbox: what survives when either end is killed."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import count
@@ -31,10 +31,9 @@ _names = count(1)
 Publish = Callable[..., Awaitable[None]]
 
 
-@pytest.fixture(scope="module")
-def broker() -> Iterator[rabbitmq.RabbitMQ]:
-    with rabbitmq.running() as it:
-        yield it
+@pytest.fixture
+def broker(rabbit: rabbitmq.RabbitMQ) -> rabbitmq.RabbitMQ:
+    return rabbit
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import anyio.abc
 import pytest
 
 from holdfast_protocol.errors import LinkLost
-from holdfast_protocol.runtime import paho
+from holdfast_protocol.runtime import answers, paho
 from holdfast_protocol.runtime.mqtt import Connection, Options, Subscription
 from support import mosquitto
 from support.clock import eventually
@@ -140,6 +140,58 @@ async def test_acknowledgements_leave_in_the_order_of_the_calls() -> None:
         assert received == b"\x40\x02\0\x02\x40\x02\0\x01\x40\x02\0\x03"
 
 
+async def test_what_comes_during_the_rest_is_received_with_the_first() -> None:
+    packets = [publish_packet(2, b"t/a", b"x", mid) for mid in (1, 2, 3)]
+    resting = anyio.Event()
+
+    async def serve(stream: anyio.abc.ByteStream) -> None:
+        await stream.send(ACCEPTED + packets[0])
+        await resting.wait()
+        await stream.send(packets[1])
+        await stream.send(packets[2])
+        await anyio.sleep_forever()
+
+    async with wrong_broker(serve) as port, connected(port, "rx") as connection:
+        rest = connection._socket.rest  # type: ignore[attr-defined]
+
+        async def told(seconds: float) -> None:
+            resting.set()
+            await rest(seconds)
+
+        connection._socket.rest = told  # type: ignore[attr-defined]
+        assert [each.mid for each in await connection.receive_all(10, 0.2)] == [1, 2, 3]
+
+
+async def test_what_was_read_before_the_connection_ended_is_received_and_then_it_is_lost() -> None:
+    async def serve(stream: anyio.abc.ByteStream) -> None:
+        await stream.send(ACCEPTED + publish_packet(2, b"t/a", b"x", 1))
+
+    async with wrong_broker(serve) as port, connected(port, "rx") as connection:
+        (only,) = await connection.receive_all(10, 0.05)
+        with pytest.raises(LinkLost):
+            connection.acknowledge(only)
+        with pytest.raises(LinkLost):
+            await connection.receive_all(10, 0.05)
+
+
+async def test_a_broker_that_does_not_close_is_not_believed_to_have_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paho, "LEAVE_WITHIN", 0.1)
+    async with wrong_broker(sends(ACCEPTED)) as port, connected(port, "rx") as connection:
+        assert not await connection.leave()
+        with pytest.raises(LinkLost) as caught:
+            await connection.receive()
+        assert caught.value.reason == "Closed"
+
+
+async def test_a_broker_that_ends_with_unread_bytes_is_not_believed_to_have_read() -> None:
+    async def serve(stream: anyio.abc.ByteStream) -> None:
+        await stream.send(ACCEPTED + publish_packet(2, b"t/a", b"x", 1))  # and closes without reading: a reset
+
+    async with wrong_broker(serve) as port, connected(port, "rx") as connection:
+        with suppress(LinkLost):  # it may be noticed even before
+            assert not await connection.leave()
+
+
 async def test_no_more_publishes_are_on_their_way_than_the_broker_granted() -> None:
     unanswered: list[int] = []
     most = 0
@@ -221,7 +273,7 @@ async def test_a_topic_that_is_not_text_still_reaches_somebody_who_can_acknowled
 
 
 async def test_a_broker_that_lives_and_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paho, "ANSWER_WITHIN", 0.1)
+    monkeypatch.setattr(answers, "ANSWER_WITHIN", 0.1)
     async with wrong_broker(sends(ACCEPTED)) as port, connected(port, "tx") as connection:
         with pytest.raises(LinkLost) as caught, anyio.fail_after(10):
             await connection.publish("t/a", b"x")

@@ -196,6 +196,46 @@ async def test_a_connection_closes_twice_without_a_word(broker: Broker) -> None:
         assert caught.value.reason == "Closed"
 
 
+async def test_what_has_come_is_received_together_in_order_and_no_more_than_asked_for(
+    broker: Broker, version: int
+) -> None:
+    async with broker.connected("tx") as (sender, _), broker.connected("rx", version=version) as (reader, _):
+        await reader.subscribe(ALL)
+        for number in range(50):
+            await sender.publish("t/a", b"%d" % number)
+        found: list[Delivery] = []
+        with anyio.fail_after(10):
+            while len(found) < 50:
+                batch = await reader.receive_all(20, 0.01)
+                assert 1 <= len(batch) <= 20
+                found += batch
+        assert [int(each.payload) for each in found] == list(range(50))
+        reader.acknowledge(*found)
+        await sender.publish("t/a", bytes(40))
+        await sender.publish("t/a", bytes(40))
+        with anyio.fail_after(10):
+            assert [len(await reader.receive_all(20, 0.01, 50)) for _ in range(2)] == [1, 1]
+
+
+async def test_who_leaves_knows_that_every_acknowledgement_was_read_and_the_rest_comes_again(
+    broker: Broker, version: int
+) -> None:
+    async with broker.connected("tx") as (sender, _):
+        async with broker.connected("rx", version=version) as (first, _):
+            await first.subscribe(ALL)
+            for number in range(50):
+                await sender.publish("t/a", b"%d" % number)
+            first.acknowledge(*await take(first, 40))
+            with anyio.fail_after(10):
+                assert await first.leave()
+            with pytest.raises(LinkLost):
+                await first.receive()
+        async with broker.connected("rx", version=version) as (second, granted):
+            assert granted.session_present
+            assert [int(each.payload) for each in await take(second, 10)] == list(range(40, 50))
+            assert await quiet(second, sender) == []
+
+
 async def test_after_a_round_trip_the_broker_has_read_every_acknowledgement(broker: Broker, version: int) -> None:
     async with broker.connected("tx") as (sender, _):
         async with broker.connected("rx", version=version) as (first, _):

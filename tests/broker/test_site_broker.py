@@ -7,6 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from holdfast_edge.ingest import mqtt
 from holdfast_edge.ingest.devices import run_devices
 from holdfast_edge.store.outbox import Outbox
 from holdfast_protocol.errors import LinkLost
@@ -72,6 +73,16 @@ async def device(broker: mosquitto.Mosquitto) -> AsyncIterator[Callable[[int], A
             await connection.close()
 
 
+async def published(broker: mosquitto.Mosquitto, count: int) -> None:
+    """Publish so many numbers, in order, as fast as the broker takes them."""
+    sender = paho.dial(Options(client_id="press-1", port=broker.port))
+    await sender.connect()
+    async with anyio.create_task_group() as group:
+        for number in range(count):
+            group.start_soon(sender.publish, "devices/press-1/count", b"%d" % number)
+    await sender.close()
+
+
 def deaf_to_acknowledgements(lose: list[bool]) -> Dial:
     """Connections that break instead of acknowledging, as often as `lose` says."""
 
@@ -79,11 +90,11 @@ def deaf_to_acknowledgements(lose: list[bool]) -> Dial:
         connection = paho.dial(options)
         acknowledge = connection.acknowledge
 
-        def refuse(delivery: Delivery) -> None:
+        def refuse(*deliveries: Delivery) -> None:
             if lose:
                 lose.pop()
                 raise LinkLost("killed between commit and acknowledgement")
-            acknowledge(delivery)
+            acknowledge(*deliveries)
 
         connection.acknowledge = refuse  # type: ignore[method-assign]
         return connection
@@ -122,6 +133,23 @@ async def test_the_memory_of_what_was_taken_outlives_the_agent(tmp_path: Path) -
             await publish(1)
             await eventually(lambda: outbox.depth()["p3"].rows >= 2)
         assert await values(outbox) == [1, 1]
+    outbox.close()
+
+
+async def test_a_backlog_larger_than_can_be_remembered_is_stored_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt, "MOST", 2_000)
+    monkeypatch.setattr(mqtt, "UNCONFIRMED", 10**9)
+    outbox = open_outbox(tmp_path)
+    with mosquitto.running("site.conf", extra="autosave_on_changes false") as broker:
+        async with ingest(broker, outbox):
+            pass
+        await published(broker, 6_000)
+        async with ingest(broker, outbox) as settled:
+            await eventually(lambda: outbox.depth()["p3"].rows >= 6_000)
+            assert settled() > 1
+        assert await values(outbox) == list(range(6_000))
     outbox.close()
 
 

@@ -221,11 +221,11 @@ def deaf_to_acknowledgements(lose: list[bool]) -> Dial:
         connection = paho.dial(options)
         acknowledge = connection.acknowledge
 
-        def refuse(delivery: Delivery) -> None:
-            if lose and delivery.topic != STATE:
+        def refuse(*deliveries: Delivery) -> None:
+            if lose and any(each.topic != STATE for each in deliveries):
                 lose.pop()
                 raise LinkLost("killed between commit and acknowledgement")
-            acknowledge(delivery)
+            acknowledge(*deliveries)
 
         connection.acknowledge = refuse  # type: ignore[method-assign]
         return connection
@@ -248,9 +248,9 @@ async def test_nothing_is_acknowledged_while_the_outbox_cannot_commit(
         connection = paho.dial(options)
         acknowledge = connection.acknowledge
 
-        def note(delivery: Delivery) -> None:
-            acknowledged.append(delivery.topic)
-            acknowledge(delivery)
+        def note(*deliveries: Delivery) -> None:
+            acknowledged.extend(each.topic for each in deliveries)
+            acknowledge(*deliveries)
 
         connection.acknowledge = note  # type: ignore[method-assign]
         return connection

@@ -5,10 +5,11 @@ nodes, devices, metrics and in what waits for its turn.
 """
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from holdfast_edge.core.sparkplug.commands import command
 from holdfast_edge.core.sparkplug.encoding import rebirth_command
 from holdfast_edge.core.sparkplug.names import Topic, device_id, topic_of
 from holdfast_edge.core.sparkplug.payload import Payload, opened
@@ -132,6 +133,21 @@ class Host:
     def commands(self, now: Now) -> list[Publish]:
         """Return the requests for births that are due, and count them as sent."""
         return [Publish(*rebirth_command(*node, now.wall)) for node in self._rebirths.due(now.boottime)]
+
+    def command(self, device: str, metric: str, data: Any, now: Now) -> Publish | None:
+        """Return what tells a device to have `data` at a metric, names as they are here; None while it is not online.
+
+        Raises Unfit `UnknownMetric`, `BadValue`.
+        """
+        for key, node in self._nodes.items():
+            tables = {"": node.table, **node.devices} if device.startswith(node.table.device) else {}
+            for name, table in tables.items():
+                if table.device == device and table.online and node.table.online:
+                    path, alias, known = table.told(metric)
+                    return Publish(
+                        *command(Topic(key.group, "NCMD", key.node, name), path, alias, known, data, now.wall)
+                    )
+        return None
 
     def _take(self, held: _Held, now: Now, outcome: Outcome) -> None:
         key, kind = Node(held.topic.group, held.topic.node), held.topic.kind

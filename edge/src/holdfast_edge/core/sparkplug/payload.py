@@ -77,6 +77,22 @@ def metrics_of(parts: Any) -> tuple[list[Metric], list[Rejection]]:
     return metrics, rejected
 
 
+def parameters_of(parts: Any) -> tuple[list[Metric], list[Rejection]]:
+    """Return a template's parameters as metrics of its time, and why others cannot be read."""
+    metrics, rejected = [], []
+    for part in parts:
+        try:
+            found = parsed(schema.Parameter, part)
+            if not 0 < len(found.name) <= MAX_SAID:
+                raise Unfit("BadName", f"a parameter's name of {len(found.name)} bytes")
+            case = found.WhichOneof("value") or ""
+            raw = getattr(found, case) if case else None
+            metrics.append(Metric(text_of(found.name), -1, -1, found.type, case, raw, False, False, None, None))
+        except Unfit as unfit:
+            rejected.append(unfit.rejection())
+    return metrics, rejected
+
+
 def text_of(raw: bytes) -> str:
     """Return text; raises Unfit `BadText`."""
     try:

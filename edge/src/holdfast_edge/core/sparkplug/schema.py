@@ -34,6 +34,8 @@ _SHAPES: Final = {
     "DataSetValue": "1 int_value uint32|, 2 long_value uint64|, 3 float_value float|, 4 double_value double|,"
     " 5 boolean_value bool|, 6 string_value bytes|, 7 extension_value bytes|",
     "Template": "1 version bytes, 2 metrics bytes*, 3 parameters bytes*, 4 template_ref bytes, 5 is_definition bool",
+    "Parameter": "1 name bytes, 2 type uint32, 3 int_value uint32|, 4 long_value uint64|, 5 float_value float|,"
+    " 6 double_value double|, 7 boolean_value bool|, 8 string_value bytes|, 9 extension_value bytes|",
 }
 
 
@@ -63,3 +65,4 @@ DataSet: Final = _MADE["DataSet"]
 Row: Final = _MADE["Row"]
 DataSetValue: Final = _MADE["DataSetValue"]
 Template: Final = _MADE["Template"]
+Parameter: Final = _MADE["Parameter"]

@@ -7,7 +7,7 @@ import msgspec
 
 from holdfast_edge.core.sparkplug import schema, values
 from holdfast_edge.core.sparkplug.names import metric_id
-from holdfast_edge.core.sparkplug.payload import MAX_METRICS, Metric, Payload, metrics_of, parsed
+from holdfast_edge.core.sparkplug.payload import MAX_METRICS, Metric, Payload, metrics_of, parameters_of, parsed
 from holdfast_protocol.mapping.values import END_OF_TIME, Rejection, Unfit
 from holdfast_protocol.wire.readings import Reading, Value
 
@@ -15,6 +15,7 @@ MAX_DEPTH: Final = 4  # templates in templates
 MAX_HEAVY: Final = 128 * 1024  # bytes of sets of data, arrays and files in one message: each is read item by item
 MAX_KEPT: Final = 128  # characters of a text kept as the last value
 BD_SEQ: Final = "bdSeq"
+PARAMETERS: Final = "parameters"  # what stands between a template's name and a parameter's
 _CONTROLS: Final = ("Node Control/", "Device Control/")
 
 
@@ -28,6 +29,7 @@ class Known(msgspec.Struct):
     value: Value | None = None
     time: int = 0
     stale: bool = False  # said to be uncertain since its device was lost
+    is_part: bool = False  # of a template, and no metric of its own
 
 
 class Table:
@@ -53,6 +55,16 @@ class Table:
     def read(self, payload: Payload, received: int, *, trusted: bool) -> tuple[list[Reading], list[Rejection]]:
         """Return readings of data. Not `trusted`: a birth may be missing, so that aliases may mean other metrics."""
         return self._read(payload, received, 0, None, trusted=trusted)
+
+    def told(self, metric: str) -> tuple[str, int | None, Known]:
+        """Return path, alias and description of a metric by its name here. Raises Unfit `UnknownMetric`, `PartOfTemplate`."""
+        for path, known in self.known.items():
+            if known.metric == metric and known.is_part:
+                raise Unfit("PartOfTemplate", f"{metric[:80]!r} is a part of a template, which is told as a whole only")
+            if known.metric == metric:
+                aliases = (alias for alias, other in self._aliases.items() if other == path)
+                return path, next(aliases, None), known
+        raise Unfit("UnknownMetric", f"{metric[:80]!r} is in no birth")
 
     def stale(self, at: int) -> Iterator[Reading]:
         """Yield the last value of each metric, uncertain from `at` on, once."""
@@ -100,6 +112,7 @@ class Table:
             raise Unfit("BadName", "a birth that names a metric by alias only")
         hidden = path == BD_SEQ or path.startswith(_CONTROLS) or metric.datatype == values.TEMPLATE
         known = Known("" if hidden else metric_id(path), metric.datatype, metric.unit or "", metric.quality or "good")
+        known.is_part = path != metric.name
         before = old.get(path)
         if before is not None and before.datatype == known.datatype:
             known.value, known.time = before.value, before.time
@@ -148,7 +161,7 @@ _Flat = tuple[str, Metric, Rejection | None]
 
 
 def _flat(metrics: Iterable[Metric], prefix: str, aliases: Mapping[int, str], depth: int = 0) -> Iterator[_Flat]:
-    """Yield metrics with their names, each template followed by its members as `template/member`."""
+    """Yield metrics with their names, each template followed by its parts as `template/member`."""
     for metric in metrics:
         path = prefix + metric.name if metric.name else aliases.get(metric.alias, "")
         yield path, metric, None
@@ -165,9 +178,11 @@ def _members(metric: Metric, path: str, depth: int) -> Iterator[_Flat]:
         return
     if depth == MAX_DEPTH:
         raise Unfit("TooDeep", f"templates nested more than {MAX_DEPTH} deep")
-    if len(template.metrics) > MAX_METRICS:
-        raise Unfit("TooMany", f"{len(template.metrics)} members, the limit is {MAX_METRICS}")
+    if (count := len(template.metrics) + len(template.parameters)) > MAX_METRICS:
+        raise Unfit("TooMany", f"{count} members and parameters, the limit is {MAX_METRICS}")
     members, rejected = metrics_of(template.metrics)
-    for rejection in rejected:
+    parameters, others = parameters_of(template.parameters)
+    for rejection in (*rejected, *others):
         yield path, metric, rejection
+    yield from _flat(parameters, f"{path}/{PARAMETERS}/", {}, depth + 1)
     yield from _flat(members, f"{path}/", {}, depth + 1)

@@ -1,0 +1,316 @@
+"""AMQP 1.0 against a real RabbitMQ and against Qpid Proton: what is stored, accepted, rejected, and told again."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import aio_pika
+import anyio
+import pytest
+from aio_pika.abc import AbstractChannel
+from anyio.streams.buffered import BufferedByteReceiveStream
+from msgspec.structs import replace
+
+from holdfast_edge.core.amqp10.receiver import Terms
+from holdfast_edge.ingest.amqp10 import LARGEST, Feed10, run_amqp10
+from holdfast_edge.ingest.intake import Intake
+from holdfast_edge.store.outbox import Outbox
+from holdfast_protocol.errors import TransientError
+from holdfast_protocol.mapping.convention import plain
+from holdfast_protocol.runtime.clock import SystemClock
+from holdfast_protocol.runtime.link import LinkState
+from support import rabbitmq
+from support.clock import Running, eventually
+from support.devices import stored_readings
+from support.sources import running_sources, secret, source
+from support.streams import open_outbox
+
+pytestmark = pytest.mark.anyio
+_names = count(1)
+Publish = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture
+def broker(rabbit: rabbitmq.RabbitMQ) -> rabbitmq.RabbitMQ:
+    return rabbit
+
+
+class Place:
+    """A queue bound to the topic exchange every broker has, and one where what is rejected is set aside."""
+
+    def __init__(self, broker: rabbitmq.RabbitMQ) -> None:
+        self.port = broker.port
+        self.name = f"ten{next(_names)}"
+
+    @property
+    def feed(self) -> Feed10:
+        terms = Terms("test", "127.0.0.1", f"/amq/queue/{self.name}", username="guest", password="guest", credit=50)
+        return Feed10("127.0.0.1", self.port, terms)
+
+    async def make(self) -> None:
+        async with self.channel() as it:
+            aside = await it.declare_queue(f"{self.name}-aside", durable=True)
+            arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": aside.name}
+            queue = await it.declare_queue(self.name, durable=True, arguments=arguments)
+            await queue.bind("amq.topic", f"{self.name}.#")
+
+    @asynccontextmanager
+    async def channel(self) -> AsyncIterator[AbstractChannel]:
+        connection = await aio_pika.connect(port=self.port, host="127.0.0.1", login="guest", password="guest")
+        async with connection:
+            yield await connection.channel()
+
+    @asynccontextmanager
+    async def device(self) -> AsyncIterator[Publish]:
+        """Yield how to publish one number and wait until the broker has confirmed it."""
+        async with self.channel() as it:
+            exchange = await it.get_exchange("amq.topic")
+
+            async def publish(number: int, *, ident: bool = True, body: bytes = b"") -> None:
+                message = aio_pika.Message(
+                    body or b"%d" % number,
+                    delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+                    message_id=str(number) if ident else None,
+                )
+                await exchange.publish(message, f"{self.name}.press-1.count")
+
+            yield publish
+
+    async def waiting(self, *, aside: bool = False) -> int:
+        """Return how many messages the broker still has, delivered and not settled ones too: nobody may consume."""
+        async with self.channel() as it:
+            queue = await it.declare_queue(f"{self.name}-aside" if aside else self.name, passive=True)
+            return queue.declaration_result.message_count or 0
+
+
+@pytest.fixture
+async def place(broker: rabbitmq.RabbitMQ) -> Place:
+    it = Place(broker)
+    await it.make()
+    return it
+
+
+class Hasty(SystemClock):
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(min(seconds, 0.05))
+
+
+@asynccontextmanager
+async def ingest(place: Place, outbox: Outbox) -> AsyncIterator[list[LinkState]]:
+    states: list[LinkState] = []
+
+    async def loop() -> None:
+        clock = Hasty()
+        intake = Intake("source/amqp", plain((f"{place.name}/#",)), outbox, clock)
+        await run_amqp10(place.feed, intake, clock, on_state=states.append)
+
+    async with Running(loop):
+        await eventually(lambda: settled(states), within=20)
+        yield states
+
+
+def settled(states: list[LinkState]) -> int:
+    return [state.doing for state in states].count("settled")
+
+
+async def values(outbox: Outbox) -> list[Any]:
+    return [reading.value for reading in await stored_readings(outbox)]
+
+
+async def test_messages_of_an_address_become_readings_and_leave_it(place: Place, tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path)
+    async with ingest(place, outbox), place.device() as publish:
+        for number in range(300):
+            await publish(number)
+        await eventually(lambda: outbox.depth()["p3"].rows == 300)
+    assert await values(outbox) == list(range(300))
+    assert (await stored_readings(outbox))[0].device == "press-1"
+    assert await place.waiting() == 0
+    outbox.close()
+
+
+@pytest.mark.invariant("commit-before-ack")
+async def test_nothing_is_accepted_while_the_outbox_cannot_commit(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox, tried = open_outbox(tmp_path), []
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        tried.append(True)
+        raise TransientError("no space left", reason="DiskFull")
+
+    monkeypatch.setattr(outbox, "append_readings", refuse)
+    async with ingest(place, outbox), place.device() as publish:
+        for number in range(3):
+            await publish(number)
+        await eventually(lambda: len(tried) > 3)
+    assert await place.waiting() == 3
+    outbox.close()
+
+
+@pytest.mark.invariant("commit-before-ack")
+async def test_what_was_committed_and_not_accepted_is_stored_once_also_after_a_kill(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox, taken = open_outbox(tmp_path), Intake.take
+    dead = anyio.Event()
+
+    async def take_and_hang(self: Intake, messages: Any) -> Any:
+        await taken(self, messages)
+        dead.set()
+        await anyio.sleep_forever()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Intake, "take", take_and_hang)
+        async with ingest(place, outbox), place.device() as publish:
+            await publish(1)
+            await dead.wait()
+    outbox.close()
+    outbox = open_outbox(tmp_path)
+    async with ingest(place, outbox), place.device() as publish:
+        await publish(2)
+        await eventually(lambda: outbox.depth()["p3"].rows >= 2)
+    assert await values(outbox) == [1, 2]
+    assert await place.waiting() == 0
+    outbox.close()
+
+
+@pytest.mark.invariant("one-bad-message-never-blocks-a-queue")
+async def test_what_is_no_reading_is_counted_and_set_aside_by_the_broker(place: Place, tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path)
+    async with ingest(place, outbox), place.device() as publish:
+        for number, body in enumerate((b"{", b"", b"1" * (LARGEST + 1), b"x" * 3_000_000)):
+            await publish(number, body=body or b"{}")
+        await publish(9)
+        await eventually(lambda: outbox.depth()["p3"].rows == 1)
+        await eventually(lambda: outbox.depth()["p2"].rows > 0)
+        with anyio.fail_after(10):
+            while await place.waiting(aside=True) < 4:
+                await anyio.sleep(0.01)
+    assert await values(outbox) == [9]
+    assert await place.waiting() == 0
+    outbox.close()
+
+
+async def test_an_absent_address_a_wrong_password_and_nobody_are_said(place: Place, tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path)
+    feed = place.feed
+    terms = feed.terms
+    absent = Feed10("127.0.0.1", feed.port, replace(terms, address="/amq/queue/absent"))
+    wrong = Feed10("127.0.0.1", feed.port, replace(terms, password="wrong"))
+    stranger = Feed10("127.0.0.1", feed.port, replace(terms, username="", has_certificate=True))
+    nobody = Feed10("127.0.0.1", 1, terms)
+    for reason, tried in (("NoQueue", absent), ("Refused", wrong), ("Refused", stranger), ("Unreachable", nobody)):
+        states: list[LinkState] = []
+
+        async def loop(tried: Feed10 = tried, states: list[LinkState] = states) -> None:
+            intake = Intake("source/amqp", plain(("a/#",)), outbox, Hasty())
+            await run_amqp10(tried, intake, Hasty(), on_state=states.append)
+
+        async with Running(loop):
+            await eventually(partial(waits, states))
+        assert states[-1].reason == reason, states[-1]
+    outbox.close()
+
+
+def waits(states: list[LinkState]) -> bool:
+    return bool(states) and states[-1].doing == "waiting"
+
+
+async def test_a_queue_that_goes_is_waited_for(place: Place, tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path)
+    async with ingest(place, outbox) as states:
+        async with place.channel() as it:
+            await it.queue_delete(place.name)
+        await eventually(lambda: any(state.reason == "NoQueue" for state in states))
+        await place.make()
+        await eventually(lambda: settled(states) == 2)
+        async with place.device() as publish:
+            await publish(1)
+        await eventually(lambda: outbox.depth()["p3"].rows == 1)
+    outbox.close()
+
+
+async def test_a_device_source_of_version_1_0_has_tls_a_password_and_rules(
+    broker: rabbitmq.RabbitMQ, place: Place, tmp_path: Path
+) -> None:
+    outbox = open_outbox(tmp_path / "outbox")
+    texts = secret("rabbit", password="guest", ca=broker.authority.cert)
+    section = {
+        "host": "127.0.0.1",
+        "port": broker.tls_port,
+        "version": "1.0",
+        "address": f"/amq/queue/{place.name}",
+        "username": "guest",
+        "password": {"secret": "rabbit", "key": "password"},
+        "tls": {"ca": {"secret": "rabbit", "key": "ca"}},
+    }
+    rules = [{"match": "{queue}/{device}/{metric}", "value": "${payload}", "unit": "pcs"}]
+    wanted = source(amqp=section, rules=rules)
+    async with running_sources(tmp_path / "sources", outbox) as site:
+        await site.apply(wanted, texts)
+        await eventually(site.is_connected)
+        async with place.device() as publish:
+            await publish(3)
+        await eventually(lambda: outbox.depth()["p3"].rows == 1)
+        assert (await site.look(wanted, texts)).readiness == "ready"
+        await site.apply(source(amqp=section | {"tls": {}}, rules=rules), texts)  # nobody we know has signed it
+        await eventually(lambda: any(state.reason == "NotTrusted" for state in site.sources.states.values()))
+    [reading] = await stored_readings(outbox)
+    assert (reading.device, reading.metric, reading.value, reading.unit) == ("press-1", "count", 3, "pcs")
+    outbox.close()
+
+
+@asynccontextmanager
+async def proton(times: int = 1) -> AsyncIterator[tuple[int, Callable[[], Awaitable[dict[str, Any]]]]]:
+    """Yield the port of a sender made with Qpid Proton, and how to read what it says next."""
+    command = ["/usr/bin/python3", str(Path(__file__).parent.parent / "support" / "proton_inside.py"), str(times)]
+    async with await anyio.open_process(command, stderr=None) as process:
+        assert process.stdout is not None
+        lines = BufferedByteReceiveStream(process.stdout)
+
+        async def said() -> dict[str, Any]:
+            with anyio.fail_after(10):
+                found: dict[str, Any] = json.loads(await lines.receive_until(b"\n", 10_000))
+                return found
+
+        try:
+            yield (await said())["port"], said
+        finally:
+            process.kill()
+
+
+async def test_proton_s_messages_of_every_shape_are_read_and_each_is_told_what_became_of_it(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path)
+    async with proton() as (port, said):
+        terms = Terms("test", "127.0.0.1", "readings", credit=4, largest=LARGEST, idle=5)
+        intake = Intake("source/amqp", plain(("plant/#",)), outbox, SystemClock())
+        feed = Feed10("127.0.0.1", port, terms)
+        async with Running(lambda: run_amqp10(feed, intake, SystemClock())):
+            assert await said() == {"address": "readings", "largest": LARGEST}
+            outcomes = []
+            while "done" not in (words := await said()):
+                outcomes.append(words["outcome"])
+    assert outcomes == ["accepted"] * 7 + ["rejected", "accepted", "rejected", "accepted"]
+    found = {(reading.metric, reading.value) for reading in await stored_readings(outbox)}
+    assert found == {("count", number) for number in range(1, 8)} | {("speed", 1.5), ("on", True), ("text", "x" * 900)}
+    assert intake.state.repeated == 1
+    assert {reason: each.count for reason, each in intake.state.rejected.items()} == {"TooLarge": 1, "BadValue": 1}
+    outbox.close()
+
+
+async def test_more_messages_than_the_window_holds_flow_on(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path)
+    async with proton(times=400) as (port, said):
+        terms = Terms("test", "127.0.0.1", "readings", credit=500, largest=LARGEST)
+        intake = Intake("source/amqp", plain(("plant/#",)), outbox, SystemClock())
+        async with Running(lambda: run_amqp10(Feed10("127.0.0.1", port, terms), intake, SystemClock())):
+            await said()
+            while "done" not in await said():
+                pass
+    assert intake.state.messages == 4_400
+    outbox.close()
