@@ -20,11 +20,14 @@ from holdfast_edge.control import Control, Request
 from holdfast_edge.core.report import Origin
 from holdfast_edge.core.sources import SourceState
 from holdfast_edge.core.transaction import Limits
-from holdfast_edge.equipment import equipped
+from holdfast_edge.equipment import equipped, place_of
 from holdfast_edge.guard import guard_for
+from holdfast_edge.ingest.bridges import run_bridges
 from holdfast_edge.ingest.devices import run_devices
+from holdfast_edge.ingest.noticing import Noticing
 from holdfast_edge.ingest.orders import run_orders
 from holdfast_edge.ingest.supervisor import run_sources
+from holdfast_edge.ingest.tee import Tee
 from holdfast_edge.insight import Insight
 from holdfast_edge.link.beacons import Beacons
 from holdfast_edge.link.identity import Identity
@@ -43,15 +46,18 @@ from holdfast_edge.reconcile.loop import run_reconcile
 from holdfast_edge.reconcile.site import Site
 from holdfast_edge.reconcile.wakes import Wakes
 from holdfast_edge.reconcile.watches import run_watch
+from holdfast_edge.restarts import restarts
 from holdfast_edge.sensors import surroundings
 from holdfast_edge.sensors.facts import facts
 from holdfast_edge.settings import Settings
+from holdfast_edge.store.bridges import Bridges
 from holdfast_edge.store.contact import Contact
 from holdfast_edge.store.floor import FloorClock
 from holdfast_edge.store.orders import Orders
 from holdfast_edge.store.outbox import Outbox
 from holdfast_edge.store.sources import Sources
 from holdfast_edge.store.targets import Trust
+from holdfast_edge.store.whereabouts import BUILT_IN
 from holdfast_edge.upgrade import pending_upgrade, run_confirmation
 from holdfast_protocol.runtime import clock as clocks
 from holdfast_protocol.runtime import link, paho, tasks, zones
@@ -91,13 +97,11 @@ async def _run(settings: Settings, folder: Path, config: Path) -> None:
     trust, signer = settings.trusted(), settings_.signer(settings)
     identity = Identity(trust.fleet, trust.site, NodeName(settings.node), signer)
     sources = Sources(folder / "sources")
-    chosen = equipped(settings, config, sources)
+    bridges = Bridges(folder / "bridges")
+    chosen = equipped(settings, config, sources, bridges)
     origin = Origin(identity.fleet, identity.site, identity.node, boot_id)
     contact = Contact()
     safety = _safety(settings, folder, config, contact)
-    site = assemble(
-        folder, origin, trust, chosen, clock, _pace(settings), _random.random, settings.not_now, clock.quality, safety
-    )
     outbox = Outbox.open(
         folder,
         quotas=settings.quotas,
@@ -106,13 +110,30 @@ async def _run(settings: Settings, folder: Path, config: Path) -> None:
         batches_at_once=settings.budgets.batches_at_once,
         newest_kept=settings.budgets.newest_kept,
     )
+    machine = restarts(settings, outbox)
+    site = assemble(
+        folder,
+        origin,
+        trust,
+        chosen,
+        clock,
+        _pace(settings),
+        _random.random,
+        settings.not_now,
+        clock.quality,
+        safety,
+        machine,
+    )
+    site.bridges = lambda: bridges.said(clock.boottime())
     orders = Orders(folder, int(clock.wall() * 1000))
     try:
         if site.damage or site.interrupted:
             log.warning("started after %s; interrupted: %s", site.damage or "a stop", [e.key for e in site.interrupted])
         if site.targets.current is not None:
             clock.saw(site.targets.current.issued_at)
-        loops = _loops(settings, folder, site, clock, identity, trust, chosen, outbox, contact, orders, sources)
+        loops = _loops(
+            settings, folder, site, clock, identity, trust, chosen, outbox, contact, orders, sources, bridges
+        )
         await tasks.run_all(loops, ready=lambda: notify.notify("READY=1"))
     finally:
         with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_WITHIN):
@@ -136,6 +157,7 @@ def _loops(
     contact: Contact,
     orders: Orders,
     sources: Sources,
+    bridges: Bridges,
 ) -> dict[str, Callable[[], Awaitable[None]]]:
     news, beacons = Wakes(clock), Beacons(clock)
     states: deque[link.LinkState] = deque(maxlen=1)
@@ -151,6 +173,7 @@ def _loops(
             "profile": settings.profile,
             "budgets": settings.budgets,
             "sources": sources.shown(clock.boottime()),
+            "bridges": bridges.shown(clock.boottime()),
         }
 
     def wake() -> None:
@@ -196,7 +219,13 @@ def _loops(
         "outbox": upkeep.run,
         "beacons": lambda: beacons.run(partial(note, "freshness")),
         "floor": clock.run_keeping,
-        "orders": lambda: run_orders(paho.dial, settings.devices, orders, clock),
+        "orders": lambda: run_orders(
+            paho.dial,
+            settings.devices,
+            orders,
+            clock,
+            is_carried=lambda: settings.providers.sources and any(each.carries for each in sources.kept.values()),
+        ),
     }
     if settings.page.listen:
         loops["page"] = lambda: run_page(
@@ -209,12 +238,15 @@ def _loops(
         loops["upgrade"] = partial(run_confirmation, folder, site, contact, clock, settings.hub)
     for provider in chosen.providers:
         loops[f"watch {provider.kinds[0]}"] = partial(run_watch, site, provider)
+    tee = Tee(outbox, bridges.wanting_readings if settings.providers.bridges else tuple)
+    if settings.providers.bridges:
+        loops["bridges"] = partial(run_bridges, bridges, paho.dial, tee, clock, place_of(settings))
     if settings.devices is not None:
         loops["devices"] = partial(
             run_devices,
             paho.dial,
             settings.devices,
-            outbox,
+            Noticing(tee, orders.whereabouts, BUILT_IN, able=True),
             clock,
             note=partial(note, "devices"),
             state=sources.states.setdefault("devices", SourceState()),
@@ -224,10 +256,11 @@ def _loops(
             run_sources,
             sources,
             paho.dial,
-            outbox,
+            tee,
             clock,
             site=identity.site,
             believed=lambda: clock.quality() == "synced",
+            orders=orders,
         )
     return loops
 

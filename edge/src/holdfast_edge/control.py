@@ -17,13 +17,14 @@ import anyio.abc
 import msgspec
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from holdfast_edge.core.steps import Change, Gated, Held, Wait, describe
+from holdfast_edge.core.steps import Gated, Held, Restart, Step, Wait, describe
 from holdfast_edge.insight import Insight
 from holdfast_edge.reconcile.site import Site, View
 from holdfast_edge.reconcile.transaction import described
 from holdfast_protocol.errors import HoldfastError, MisuseError
 from holdfast_protocol.wire.messages import Override
 from holdfast_protocol.wire.names import ResourceKey
+from holdfast_protocol.wire.reboots import KEY
 
 NAME: Final = "control.sock"
 MAX_LINE: Final = 1024 * 1024
@@ -33,7 +34,7 @@ MAX_NAMED: Final = 1000  # resources in one hold
 
 class Request(msgspec.Struct, forbid_unknown_fields=True):
     do: str  # overview, status, plan, readings, journal, logs, retry, hold, holds, release, overrides,
-    # override, drop-override
+    # override, drop-override, reboot, withdraw-reboot
     reason: str = ""
     seconds: float = 0.0
     resources: tuple[str, ...] = ()
@@ -103,6 +104,8 @@ class Control:
                 return {"running": True, **extras["standing"], "link": extras["link"]}
             case "ingest":
                 return {"running": True, "sources": msgspec.to_builtins(self._extras()["sources"])}
+            case "bridges":
+                return {"running": True, "bridges": msgspec.to_builtins(self._extras()["bridges"])}
             case "plan":
                 return {"plan": planned(await site.fresh_view(), site)}
             case "retry":
@@ -129,6 +132,11 @@ class Control:
                 hold = await site.holds.release(request.id, by=by, now=site.moment())
             case "overrides":
                 return {"overrides": msgspec.to_builtins(site.overrides.active)}
+            case "reboot" | "withdraw-reboot":
+                answer = await self._reboot(request, by)
+                self._wake()
+                await site.fresh_view()
+                return {**answer, "status": msgspec.to_builtins(site.board.status)}
             case "override" | "drop-override":
                 made = await self._override(request, by)
                 self._wake()
@@ -139,6 +147,15 @@ class Control:
         self._wake()
         await site.fresh_view()
         return {"hold": msgspec.to_builtins(hold)}
+
+    async def _reboot(self, request: Request, by: str) -> dict[str, Any]:
+        rebooter, now = self._site.rebooter, self._site.moment()
+        if rebooter is None or self._site.targets.current is None:
+            raise MisuseError("there is no target yet that would come back after it", reason="NoTarget")
+        if request.do == "withdraw-reboot":
+            return {"withdrawn": await rebooter.withdraw(by=by, now=now)}
+        made = await rebooter.ask(reason=request.reason, seconds=request.seconds, by=by, now=now)
+        return {"request": msgspec.to_builtins(made)}
 
     async def _override(self, request: Request, by: str) -> Override:
         site, now = self._site, self._site.moment()
@@ -186,6 +203,7 @@ def planned(view: View, site: Site) -> list[dict[str, str]]:
     found = [_row(step.key, describe(step), *_when(step, view, site)) for step in steps]
     named = {step.key for step in steps}
     found += _way(view, site)
+    found += _restart(view, site)
     found += [
         _row(key, f"{key} cannot be looked at", "later", condition.message)
         for key, condition in sorted(view.blind.items())
@@ -211,6 +229,19 @@ def _way(view: View, site: Site) -> list[dict[str, str]]:
     return [_row(generation, f"apply {generation} ({said.phase})", when, "; ".join(filter(None, (why, said.next))))]
 
 
+def _restart(view: View, site: Site) -> list[dict[str, str]]:
+    """Return the row of a restart that is needed or asked for, whether or not one will be made."""
+    said = site.rebooter.status(site.moment()) if site.rebooter is not None else None
+    if said is None or not said.needed:
+        return []
+    since = f", needed since {_moment(said.since // 1000)}" if said.since else ""
+    step = f"restart the machine{since}: {'; '.join(said.needed)}"
+    if isinstance(view.restart, Restart):
+        return [_row(KEY, step, "now", f"announced for {_moment(said.announced // 1000)}" if said.announced else "")]
+    chance = f"; next chance {_moment(said.next // 1000)}" if said.next else ""
+    return [_row(KEY, step, "held" if isinstance(view.restart, Held) else "waiting", f"{said.waits}{chance}")]
+
+
 def _moment(at: int) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -219,7 +250,7 @@ def _row(key: str, step: str, when: str, why: str) -> dict[str, str]:
     return {"key": key, "step": step, "when": when, "why": why}
 
 
-def _when(step: Change | Wait | Held | Gated, view: View, site: Site) -> tuple[str, str]:
+def _when(step: Step, view: View, site: Site) -> tuple[str, str]:
     attempt = site.attempts.held.get(step.key)
     failure = f"{attempt.reason}: {attempt.message}" if attempt and attempt.outcome != "done" else ""
     match step:
@@ -230,6 +261,8 @@ def _when(step: Change | Wait | Held | Gated, view: View, site: Site) -> tuple[s
         case Gated(_, gate, _, message, until, _):
             next_chance = f"; next chance {_moment(until)}" if until is not None else ""
             return "waiting", f"{gate}: {message}{next_chance}"
+        case Restart():
+            return "now", ""
         case _ if step.key in site.executor.running:
             return "running", ""
         case _ if step.key not in view.due.later:

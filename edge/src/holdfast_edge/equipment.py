@@ -7,13 +7,18 @@ from pathlib import Path
 from holdfast_edge.program import program_paths
 from holdfast_edge.providers import registry
 from holdfast_edge.settings import Settings
+from holdfast_edge.store.bridges import Bridges
 from holdfast_edge.store.sources import Sources
+from holdfast_protocol.kinds.bridge import Place
 from holdfast_protocol.kinds.firewall import Way
 from holdfast_protocol.wire.names import site_name
 
 
-def equipped(settings: Settings, config: Path, sources: Sources | None = None) -> registry.Registry:
-    """Return the providers; `config` is the absolute path of the settings, `sources` where those of device data are kept.
+def equipped(
+    settings: Settings, config: Path, sources: Sources | None = None, bridges: Bridges | None = None
+) -> registry.Registry:
+    """Return the providers; `config` is the absolute path of the settings, `sources` where those of device data are kept,
+    `bridges` the same of bridges.
     [inv: agent-is-never-its-own-casualty]"""
     may = settings.providers
     return registry.equip(
@@ -25,7 +30,7 @@ def equipped(settings: Settings, config: Path, sources: Sources | None = None) -
         kernel=may.kernel,
         network=may.network,
         machine=may.machine,
-        hub=Way(settings.hub.host, settings.hub.port),
+        hub=Way(settings.hub.host, settings.hub.port, _broker(settings)),
         site=site_name(settings.site),
         state=Path(settings.state_dir),
         denied=(config, Path(settings.key_file), *program_paths()),
@@ -38,7 +43,24 @@ def equipped(settings: Settings, config: Path, sources: Sources | None = None) -
         mirrors=may.registry_mirrors,
         pulls=settings.budgets.pulls_at_once,
         sources=sources if may.sources else None,
+        bridges=(bridges, place_of(settings)) if may.bridges and bridges is not None else None,
+        door=settings.systemd.door,
     )
+
+
+def place_of(settings: Settings) -> Place:
+    """Return where bridges run: this node, and the site's own broker where the settings name one."""
+    near = settings.devices
+    host, port = (near.host, near.port) if near is not None else ("", 0)
+    return Place(settings.site, settings.node, host, port)
+
+
+def _broker(settings: Settings) -> tuple[str, int] | None:
+    """Return where the site's broker is, None when it is on this machine, where no firewall is in between."""
+    devices = settings.devices
+    if devices is None or devices.host == "localhost" or devices.host.startswith(("127.", "::1")):
+        return None
+    return devices.host, devices.port
 
 
 def _account() -> str:

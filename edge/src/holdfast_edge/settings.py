@@ -73,7 +73,9 @@ class Providers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accounts: bool = False  # whether users, groups and their SSH keys may be changed
     security: bool = False  # whether sshd and mandatory access control may be changed, not only looked at
     kubernetes: Access | None = None  # the site's own API server; None: there is none
+    reboots: bool = False  # whether the machine may be restarted, by policy or on request
     sources: bool = False  # whether more sources of device data may be added (DeviceSource)
+    bridges: bool = False  # whether messages may be handed to other brokers, and taken from them (Bridge)
 
 
 class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,6 +102,18 @@ class Transaction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rollback: bool = True  # whether a target that fails is gone back from
 
 
+class Reboots(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Restarts of the machine."""
+
+    notice: str = "/run/holdfast/reboot"  # a file that says when and why before it goes; "": none
+
+
+class Systemd(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How systemd is reached; pystemd is an extra, holdfast-edge[pystemd]."""
+
+    door: Literal["dbus-fast", "pystemd"] = "dbus-fast"
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fleet: str
     site: str
@@ -119,6 +133,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     page: LocalPage = LocalPage()
     not_now: NotNow = NotNow()
     dead_man: DeadMan = DeadMan()
+    systemd: Systemd = Systemd()
+    reboots: Reboots = Reboots()
 
     def trusted(self) -> Trust:
         """Return whom the site believes; `read` has checked it."""

@@ -35,6 +35,14 @@ class LinkLost(HoldfastError):
     """The connection to the broker is gone or was refused; what was not acknowledged must be sent again."""
 
 
+class PublishRefused(LinkLost):
+    """The broker took a message's bytes and refuses the message: `code` is its reason code, 128 and more."""
+
+    def __init__(self, topic: str, code: int) -> None:
+        super().__init__(f"{topic} refused with code {code}", reason="Refused")
+        self.code = code
+
+
 class NotFoundError(HoldfastError):
     """The thing named does not exist."""
 

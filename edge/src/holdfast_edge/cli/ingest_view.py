@@ -79,6 +79,8 @@ def sources_text(sources: dict[str, dict[str, Any]]) -> str:
     ]
     lines = [output.table(("SOURCE", "STATE", "RATE", "READINGS", "REJECTED", "LAST", "PROBLEM"), rows)]
     for key, each in sources.items():
+        if each["orders"]:
+            lines.append(output.harmless(f"{key} carries no commands now: {each['orders']}"))
         for reason, (count, topic, message, place) in sorted(each["rejected"].items()):
             where = f" at {place}" if place else ""
             lines.append(output.harmless(f"{key} rejected {count} {reason}{where}, the first: {topic}: {message}"))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from holdfast_edge.cli import output, overrides
+from holdfast_edge.cli import output, overrides, reboot
 from holdfast_edge.cli.client import ask, state_folder
 from holdfast_edge.cli.exits import (
     BY_REASON,
@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         "Make two slots, so that the agent can be upgraded by a target; the unit then starts slots/launch.py.",
     )
     overrides.add_to(add("override", overrides.main, "Lay a change over a resource here, list or drop such changes."))
+    reboot.add_to(add("reboot", reboot.main, "Restart the machine once, when nothing speaks against it."), _duration)
     guard = add("guard", _guard, "Go back from a trial that the agent left standing; its timer starts this.")
     guard.add_argument("--trial", required=True, metavar="ID")
     guard.add_argument("--after", type=float, default=0.0, metavar="SECONDS")
@@ -156,7 +157,7 @@ def _remembered(folder: Path) -> dict[str, Any]:
 
     try:
         status = last_status(folder)
-    except (sqlite3.Error, msgspec.DecodeError) as error:
+    except (sqlite3.Error, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CliError(
             f"the agent is not running and its database: {error}", UNREACHABLE, reason="NotRunning"
         ) from None

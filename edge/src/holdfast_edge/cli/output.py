@@ -85,6 +85,7 @@ def status_text(answer: dict[str, Any]) -> str:
         lines.append(f"profile {answer['profile']}")
     lines += [f"problem: {_plain(problem)}" for problem in status.get("problems", ())]
     lines += [_gate(gate) for gate in status.get("gates", ())]
+    lines += reboot_lines(status.get("reboot"))
     lines += [f"hold {_hold(hold)}" for hold in status.get("holds", ())]
     rows = [
         (each["key"], (condition := each["condition"])["type"], condition["reason"], condition.get("message", ""))
@@ -93,6 +94,26 @@ def status_text(answer: dict[str, Any]) -> str:
     if rows:
         lines += ["", table(("RESOURCE", "CONDITION", "REASON", "MESSAGE"), rows)]
     return "\n".join(lines)
+
+
+def reboot_lines(said: dict[str, Any] | None) -> list[str]:
+    """Return whether the machine needs a restart, when it gets one, and what came of the last."""
+    if said is None:
+        return []
+    lines = []
+    if needed := said.get("needed"):
+        since = f" since {_moment(said['since'])}" if said.get("since") else ""
+        lines.append(f"restart needed{since}: {_plain('; '.join(needed))}")
+        chance = f"; next chance {_moment(said['next'])}" if said.get("next") else ""
+        if said.get("announced"):
+            lines.append(f"  announced for {_moment(said['announced'])}")
+        elif said.get("waits"):
+            lines.append(f"  waits: {_plain(said['waits'])}{chance}")
+    if last := said.get("last"):
+        more = f": {_plain(last['message'])}" if last.get("message") else ""
+        took = max(last["back_at"] - last["at"], 0) // 1000
+        lines.append(f"last restart {_moment(last['at'])}, back after {took} s: {last['outcome']}{more}")
+    return lines
 
 
 def _progress_lines(progress: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from holdfast_edge.cli import output
+from holdfast_edge.cli.bridge_view import add_bridge
 from holdfast_edge.cli.client import ask, state_folder
 from holdfast_edge.cli.exits import BY_REASON, DONE, UNREACHABLE, USAGE, CliError
 from holdfast_edge.cli.ingest_view import add_ingest
@@ -27,6 +28,7 @@ def add_views(add: Any) -> None:
     journal.add_argument("--lines", type=int, default=50, metavar="N", help="how many changes at most (default 50)")
     add("outbox", _outbox, "Show what waits for the hub, what was lost and why, and how long the room lasts.")
     add_ingest(add)
+    add_bridge(add)
     page = add("page", _page, "Show all of it as a page for a browser on this machine, until interrupted.")
     page.add_argument("--listen", default=PAGE, metavar="WHERE", help=f"127.0.0.1:PORT or unix:PATH (default {PAGE})")
     page.add_argument("--logs", action="store_true", help="show what workloads wrote, too")

@@ -19,6 +19,7 @@ PREFIX: Final = "holdfast.io/not-now"
 MAX_WORDS: Final = 32
 MAX_TEXT: Final = 200  # characters of an answer that are kept
 MAX_ANNOTATION: Final = 4_000
+ASKS: Final = "asks whether it may"  # while there is no fresh answer
 SOCKETS: Final = "/run/"  # where those live that may be asked
 
 
@@ -54,13 +55,19 @@ class Deferral(msgspec.Struct, frozen=True):
     said: bool = False  # the alarm was raised
 
 
+def is_asked(body: dict[str, Any]) -> bool:
+    """Return whether a resource names somebody to ask."""
+    annotations = (body.get("metadata") or {}).get("annotations")
+    return isinstance(annotations, dict) and PREFIX in annotations
+
+
 def ask_of(body: dict[str, Any], limit: float) -> Ask | None:
     """Return whom to ask before a resource is changed; None for nobody. `limit` is the machine's own, in seconds.
 
     Raises WireError `InvalidAnnotation` for one that cannot be understood."""
-    annotations = (body.get("metadata") or {}).get("annotations")
-    if not isinstance(annotations, dict) or PREFIX not in annotations:
+    if not is_asked(body):
         return None
+    annotations = body["metadata"]["annotations"]
     text, then = annotations[PREFIX], annotations.get(f"{PREFIX}-then", "go")
     if not isinstance(text, str) or len(text) > MAX_ANNOTATION or then not in ("go", "alert"):
         raise _wrong("file:PATH, exec:[…] or socket:PATH; then go or alert")

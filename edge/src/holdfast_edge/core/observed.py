@@ -30,3 +30,16 @@ class Observed(msgspec.Struct, frozen=True):
     @property
     def as_wanted(self) -> bool:
         return self.exists and not self.differences
+
+
+def in_text(value: Any) -> Any:
+    """Return a value with "?" for what is no character in its texts: names on a disk may be any bytes, a report may not."""
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, Mapping):
+        return {in_text(key): in_text(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(in_text(each) for each in value)
+    if isinstance(value, Observed):
+        return Observed(*(in_text(getattr(value, name)) for name in Observed.__struct_fields__))
+    return value

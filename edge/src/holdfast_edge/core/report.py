@@ -14,11 +14,12 @@ from holdfast_edge.core.attempts import Attempt
 from holdfast_edge.core.diff import Owned
 from holdfast_edge.core.late import Decision
 from holdfast_edge.core.observed import Observed
-from holdfast_edge.core.steps import Create, Gated, Held, Remove, Step, Update, Wait
+from holdfast_edge.core.steps import Create, Gated, Held, Remove, Restart, Step, Update, Wait
 from holdfast_protocol.wire import digest as digests
 from holdfast_protocol.wire import strict
 from holdfast_protocol.wire.messages import (
     GONE_BACK,
+    BridgeStatus,
     Condition,
     ConditionType,
     GateStatus,
@@ -26,6 +27,7 @@ from holdfast_protocol.wire.messages import (
     InstanceStatus,
     Override,
     Progress,
+    RebootStatus,
     ResourceStatus,
     Status,
 )
@@ -85,6 +87,8 @@ class Picture(msgspec.Struct, frozen=True):
     instances: tuple[InstanceStatus, ...] = ()  # that are evaluated here
     overrides: tuple[Override, ...] = ()
     overridden: Mapping[ResourceKey, Override] = {}  # by those in effect
+    bridges: tuple[BridgeStatus, ...] = ()
+    reboot: RebootStatus | None = None
 
 
 def status(picture: Picture, origin: Origin, previous: Status | None, *, at: int, sequence: int) -> Status:
@@ -113,6 +117,8 @@ def status(picture: Picture, origin: Origin, previous: Status | None, *, at: int
         gates=picture.gates,
         instances=picture.instances,
         overrides=picture.overrides,
+        bridges=picture.bridges,
+        reboot=picture.reboot,
     )
     if previous is not None and not says_something_new(previous, made):
         return previous
@@ -228,7 +234,7 @@ def _condition(key: ResourceKey, picture: Picture, step: Step | None) -> Conditi
             return Condition("Progressing", "Missing")
         case Update(_, differences):
             return Condition("Progressing", "Differs", "; ".join(differences))
-        case Held() | Gated() | Remove() | None:
+        case Held() | Gated() | Remove() | Restart() | None:
             return Condition("Progressing", "NotLookedAt")
 
 

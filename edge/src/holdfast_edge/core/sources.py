@@ -35,6 +35,9 @@ class SourceState(msgspec.Struct):
     since: float = 0.0  # of the span the rate is counted over, seconds since boot
     counted: int = 0  # readings in it
     per_s: float = 0.0  # readings a second, over the last full span or what there is of it
+    orders: str = (
+        ""  # why commands and desired properties do not get on, a CamelCase word; "" while they do, or none go
+    )
 
     def taken(self, readings: int, now: float) -> None:
         """Count readings for the rate; `now` in seconds since boot."""

@@ -57,15 +57,25 @@ class Gated(msgspec.Struct, frozen=True, tag="gated"):
     """Possible, but not now: its gate is shut, or somebody there says so. `message` says what it waits for."""
 
     key: ResourceKey
-    gate: str  # targets or drift
-    reason: Literal["Window", "NotNow", "Clock"]
+    gate: str  # targets, drift or reboots
+    reason: Literal["Window", "NotNow", "Clock", "Busy"]
     message: str
     until: int | None  # seconds since 1970 when it is judged anew at the latest; None: nobody can say
     removing: bool = False
 
 
+class Restart(msgspec.Struct, frozen=True, tag="restart"):
+    """The machine itself is to be restarted; beside the plan. `asks`: the resources that name somebody to ask before."""
+
+    key: ResourceKey
+    digest: str  # of the causes
+    causes: tuple[str, ...]
+    asks: tuple[tuple[ResourceKey, dict[str, Any]], ...] = ()
+
+
 Change = Create | Update | Remove
-Step = Create | Update | Remove | Wait | Held | Gated
+Work = Create | Update | Remove | Restart  # what passes gates
+Step = Create | Update | Remove | Wait | Held | Gated | Restart
 
 
 def describe(step: Step) -> str:
@@ -83,13 +93,17 @@ def describe(step: Step) -> str:
             return f"{key} is held by {hold}: {reason}"
         case Gated(key, gate, _, message):
             return f"{key} waits ({gate}): {message}"
+        case Restart(_, _, causes):
+            return f"restart the machine: {'; '.join(causes)}"
         case _:
             assert_never(step)
 
 
-def digest_of(change: Change) -> str:
+def digest_of(change: Work) -> str:
     """Return what a change is an attempt at: the digest wanted, "" for a removal."""
     match change:
+        case Restart():
+            return change.digest
         case Create(resource) | Update(resource):
             return resource.digest
         case Remove():

@@ -54,13 +54,13 @@ def read(head: bytes) -> Request:
         headers[field[1].lower()] = field[2]
     if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
         raise BadRequest("this page is for reading", reason="ReadOnly")
-    parts = urlsplit(line[2])
     try:
+        parts = urlsplit(line[2])
         query = tuple(
             parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query), max_num_fields=10)
         )
     except ValueError as error:
-        raise BadRequest(f"the query is wrong: {error}") from None
+        raise BadRequest(f"the address is wrong: {error}") from None
     return Request(line[1], parts.path, query, headers)
 
 

@@ -13,9 +13,12 @@ from holdfast_edge.core import own as own_
 from holdfast_edge.core.own import Own
 from holdfast_edge.providers.kubernetes.access import Access
 from holdfast_edge.providers.port import Provider, Scope
+from holdfast_edge.providers.systemd.door import Name
 from holdfast_edge.providers.unsupported import UnsupportedProvider
+from holdfast_edge.store.bridges import Bridges
 from holdfast_edge.store.sources import Sources
 from holdfast_protocol.errors import UnsupportedError
+from holdfast_protocol.kinds.bridge import Place
 from holdfast_protocol.kinds.firewall import Way
 from holdfast_protocol.kinds.pods.reading import KINDS as WORKLOADS
 from holdfast_protocol.wire.names import ResourceKey, SiteName
@@ -80,11 +83,14 @@ def equip(
     mirrors: Mapping[str, str] | None = None,
     pulls: int = 4,
     sources: Sources | None = None,
+    bridges: tuple[Bridges, Place] | None = None,
+    door: Name = "dbus-fast",
 ) -> Registry:
     """Return the providers the settings allow. `mirrors`: image registry -> host:port asked in its stead; `pulls`: at once.
 
     `state` is the agent's own folder and `denied` its other files and its program: no resource may touch them. `account`:
     whose they are. `hub`: what no firewall closes. `sources`: where those of device data are kept, None: none are added.
+    `bridges`: the same of bridges, with this node and its broker. `door`: how systemd is reached.
     [inv: agent-is-never-its-own-casualty]
     """
     from holdfast_edge.providers.container.configuration import ConfigurationProvider
@@ -92,18 +98,19 @@ def equip(
     return Registry(
         [
             *_files(file_roots, denied, state),
-            *_units(systemd, state, denied, environ),
+            *_units(systemd, state, denied, environ, door),
             ConfigurationProvider(state),
             *_containers(engine, site, state, host_paths, privileged, mirrors or {}, pulls),
             *_kernel(kernel, hub, state),
             _network(network, hub, state),
-            *_machine(machine, state),
+            *_machine(machine, state, door),
             _version(state, environ),
             *_security(security, state),
             *_people(accounts, state),
             _packages(packages, state),
             _kubernetes(kubernetes, state),
             _sources(sources),
+            _bridges(bridges),
         ],
         Own(_forms([*denied, state]), account),
     )
@@ -189,7 +196,7 @@ def _network(allowed: bool, hub: Way, state: Path) -> Provider:
     return NetworkInterfaceProvider(hub, state=state / "network")
 
 
-def _machine(allowed: bool, state: Path) -> list[Provider]:
+def _machine(allowed: bool, state: Path, door: Name) -> list[Provider]:
     if not allowed:
         hint = "say machine = true in [providers] of edge.toml"
         why = "the machine's name and clock are not open to changes here"
@@ -199,7 +206,11 @@ def _machine(allowed: bool, state: Path) -> list[Provider]:
     from holdfast_edge.providers.systemd.dbus import DbusSystemd
     from holdfast_edge.providers.systemd.home import SYSTEM_BUS
 
-    return [HostnameProvider(state=state / "hostname"), TimeProvider(DbusSystemd(SYSTEM_BUS), state=state / "time")]
+    try:
+        time: Provider = TimeProvider(DbusSystemd(SYSTEM_BUS, door), state=state / "time")
+    except UnsupportedError as error:
+        time = UnsupportedProvider(("Time",), error.message, reason=error.reason, hint=error.hint)
+    return [HostnameProvider(state=state / "hostname"), time]
 
 
 def _version(state: Path, environ: Mapping[str, str]) -> Provider:
@@ -228,26 +239,35 @@ def _sources(sources: Sources | None) -> Provider:
     return DeviceSourceProvider(sources)
 
 
+def _bridges(bridges: tuple[Bridges, Place] | None) -> Provider:
+    if bridges is None:
+        hint = "say bridges = true in [providers] of edge.toml"
+        why = "no messages are handed to other brokers here"
+        return UnsupportedProvider(("Bridge",), why, reason="BridgesClosed", hint=hint)
+    from holdfast_edge.providers.bridges.provider import BridgeProvider
+
+    return BridgeProvider(*bridges)
+
+
 def _units(
-    which: Literal["", "system", "user"], state: Path, denied: Sequence[Path], environ: Mapping[str, str]
+    which: Literal["", "system", "user"], state: Path, denied: Sequence[Path], environ: Mapping[str, str], door: Name
 ) -> list[Provider]:
+    from holdfast_edge.providers.systemd.dbus import DbusSystemd
     from holdfast_edge.providers.systemd.home import find_home
 
     try:
         home = find_home(which, environ)
+        backends = [DbusSystemd(home.address, door) for _ in range(3)]
     except UnsupportedError as error:
         return [UnsupportedProvider(UNITS, error.message, reason=error.reason, hint=error.hint)]
-    from holdfast_edge.providers.systemd.dbus import DbusSystemd
     from holdfast_edge.providers.systemd.drop_ins import DropInProvider
     from holdfast_edge.providers.systemd.foreign import ForeignUnitProvider
     from holdfast_edge.providers.systemd.provider import UnitProvider
 
     return [
-        UnitProvider(
-            DbusSystemd(home.address), home, state=state / "services", denied=own_.UNITS, kept=(*denied, state)
-        ),
-        DropInProvider(DbusSystemd(home.address), home, state=state / "drop-ins", denied=own_.UNITS),
-        ForeignUnitProvider(DbusSystemd(home.address), home, state=state / "units", denied=own_.UNITS),
+        UnitProvider(backends[0], home, state=state / "services", denied=own_.UNITS, kept=(*denied, state)),
+        DropInProvider(backends[1], home, state=state / "drop-ins", denied=own_.UNITS),
+        ForeignUnitProvider(backends[2], home, state=state / "units", denied=own_.UNITS),
     ]
 
 

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import anyio
 
+from holdfast_edge.core.observed import in_text
 from holdfast_protocol.errors import HoldfastError, PermanentError, ProviderError, TransientError
 
 T = TypeVar("T")
@@ -17,10 +18,11 @@ async def asked(call: Awaitable[T], *, within: float, phase: str, resource: str 
             return await call
     except ProviderError as error:
         error.phase, error.resource = error.phase or phase, error.resource or resource
+        error.message, error.hint = in_text(error.message), in_text(error.hint)
         raise
     except HoldfastError as error:
         raise PermanentError(
-            error.message, reason=error.reason, phase=phase, resource=resource, hint=error.hint
+            in_text(error.message), reason=error.reason, phase=phase, resource=resource, hint=in_text(error.hint)
         ) from error
     except TimeoutError:
         raise TransientError(
@@ -30,5 +32,5 @@ async def asked(call: Awaitable[T], *, within: float, phase: str, resource: str 
         Exception
     ) as error:  # a provider's bug is reported as its resource's failure, and the rest of the site goes on
         raise PermanentError(
-            f"{type(error).__name__}: {error}", reason="ProviderBug", phase=phase, resource=resource
+            in_text(f"{type(error).__name__}: {error}"), reason="ProviderBug", phase=phase, resource=resource
         ) from error

@@ -8,6 +8,7 @@ import msgspec
 
 from holdfast_edge.core import transaction
 from holdfast_edge.core.deferral import NotNow
+from holdfast_edge.core.holds import Moment
 from holdfast_edge.core.report import Origin
 from holdfast_edge.core.transaction import Limits, Now
 from holdfast_edge.providers.registry import Registry
@@ -19,6 +20,7 @@ from holdfast_edge.reconcile.gatekeeper import Gatekeeper
 from holdfast_edge.reconcile.observe import Observer
 from holdfast_edge.reconcile.policing import Policing
 from holdfast_edge.reconcile.preparer import Preparer
+from holdfast_edge.reconcile.rebooter import Rebooter, Restarting
 from holdfast_edge.reconcile.site import Site
 from holdfast_edge.reconcile.wakes import Wakes
 from holdfast_edge.store.attempts import Attempts
@@ -31,6 +33,7 @@ from holdfast_edge.store.memory import Memory
 from holdfast_edge.store.notices import Notices
 from holdfast_edge.store.overrides import Overrides
 from holdfast_edge.store.owned import OwnedThings
+from holdfast_edge.store.reboots import Reboots
 from holdfast_edge.store.targets import Targets, Trust
 from holdfast_edge.store.transactions import Transactions
 from holdfast_edge.store.trials import Trials
@@ -67,16 +70,19 @@ def assemble(
     not_now: NotNow = NOT_NOW,
     quality: Callable[[], Quality] = _unknown,
     safety: Safety | None = None,
+    restarting: Restarting | None = None,
 ) -> Site:
     """Open what `folder` holds and close what a kill interrupted. `jitter`: random in 0..1; `quality`: of the clock;
-    `safety` None: nothing is made on trial. Blocks.
+    `safety` None: nothing is made on trial; `restarting` None: nobody asks for restarts. Blocks.
 
     A database whose content is damaged is set aside like one whose file is; raises what `open_edge` does.
     """
     opened = open_edge(folder)
 
     def built() -> Site:
-        return _built(opened, folder, origin, trust, registry, clock, pace, jitter, not_now, quality, safety)
+        return _built(
+            opened, folder, origin, trust, registry, clock, pace, jitter, not_now, quality, safety, restarting
+        )
 
     try:
         return built()
@@ -100,6 +106,7 @@ def _built(
     not_now: NotNow = NOT_NOW,
     quality: Callable[[], Quality] = _unknown,
     safety: Safety | None = None,
+    restarting: Restarting | None = None,
 ) -> Site:
     database = opened.database
     owned, attempts = OwnedThings(database, folder), Attempts(database)
@@ -119,7 +126,7 @@ def _built(
         not_now,
         quality,
     )
-    board = Board()
+    board, moment = Board(), Moment(clock.wall(), clock.boottime(), origin.boot_id)
     dead_man = (
         None
         if safety is None
@@ -167,6 +174,7 @@ def _built(
             dead_man=dead_man,
         ),
         dead_man=dead_man,
+        rebooter=None if restarting is None else Rebooter(Reboots(database), restarting, moment),
         gatekeeper=keeper,
         preparer=Preparer(
             registry,

@@ -3,8 +3,9 @@
 A guard outside this process does the last part when the agent is gone or hangs. [inv: agent-is-never-its-own-casualty]
 """
 
+import contextlib
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -14,7 +15,7 @@ import msgspec
 from holdfast_edge.core import attempts
 from holdfast_edge.core.diff import Owned
 from holdfast_edge.core.observed import Observed
-from holdfast_edge.core.steps import Change, Remove, digest_of
+from holdfast_edge.core.steps import Change, Remove, Step, Wait, digest_of
 from holdfast_edge.core.trial import REASON, Changed, Limits, Sign, Trial, joined, verdict
 from holdfast_edge.providers.port import Reverter, Scope
 from holdfast_edge.providers.registry import Registry
@@ -30,6 +31,7 @@ from holdfast_protocol.wire import target
 from holdfast_protocol.wire.names import ResourceKey
 
 POLL: Final = 1.0  # seconds
+_RESTARTS: Final = "AgentVersion/"  # whose change starts the agent anew
 RESTARTED: Final = "the agent was started again before the way to the hub was tried"
 HINT: Final = "make the change another way; holdfast-edge retry, or holdfast retry SITE at the hub, tries it again"
 
@@ -108,21 +110,32 @@ class DeadMan:
         if known is not None and known.digest == digest_of(change):
             raise PermanentError(known.cause, reason=REASON, hint=HINT)
 
+    def apart(self, plan: Sequence[Step], due: attempts.Due) -> tuple[tuple[Step, ...], attempts.Due]:
+        """Return plan and what is due with what starts the agent anew waiting for what is, or comes now, on trial: a trial
+        that a start cuts off is gone back from."""
+        owned = self._owned()
+        tried = {*self.on_trial, *(each.key for each in due.now if self._is_risky(each, _whole(owned.get(each.key))))}
+        waits = {each.key for each in due.now if each.key.startswith(_RESTARTS) and not isinstance(each, Remove)}
+        if not tried or not waits:
+            return tuple(plan), due
+        now = tuple(each for each in due.now if each.key not in waits)
+        on = tuple(sorted(tried))
+        return tuple(Wait(each.key, on) if each.key in waits else each for each in plan), attempts.Due(now, due.later)
+
     async def forgive(self) -> None:
         """Let everything be tried once more: a person says so."""
         await self._trials.put(self._trials.current, {})
 
     async def arm(self, change: Change) -> None:
         """Put a change on trial before its effect, when it is risky. Raises TransientError when that cannot be."""
-        before = self._owned().get(change.key)
-        if before is not None and not before.digest:
-            before = None  # begun, never applied whole
+        before = _whole(self._owned().get(change.key))
         if not self._is_risky(change, before):
             return
         async with self._lock:
             if self._going_back:
                 raise TransientError("other changes are just being gone back from", after=POLL, reason="OnTrial")
-            now, trial = self._clock.boottime(), self._trials.current
+            now, stood = self._clock.boottime(), self._trials.current
+            trial = stood
             if trial is None:
                 hub = self._safety.contact.heard_at is not None
                 around = () if hub else await self._safety.around()
@@ -133,9 +146,22 @@ class DeadMan:
                 await self._end()
                 return
             self._under_way.add(change.key)
-            await self._trials.put(trial)
-            await self._safety.guard.arm(trial.id, self._safety.limits.guard_s)
-            self._begun.set()
+            armed = False
+            try:
+                await self._trials.put(trial)
+                await self._safety.guard.arm(trial.id, self._safety.limits.guard_s)
+                armed = True
+            finally:
+                if not armed:
+                    await self._take_off(change.key, stood)
+                self._begun.set()
+
+    async def _take_off(self, key: ResourceKey, stood: Trial | None) -> None:
+        """Leave the trial as it stood before a change that is not made: nobody would go back from it, or a newer target
+        came. What the disk does not let go now is judged like a change that was made."""
+        with anyio.CancelScope(shield=True), contextlib.suppress(TransientError):
+            self._under_way.discard(key)
+            await self._trials.put(stood)
 
     async def made(self, change: Change) -> None:
         """Count from now: the effect is over, however it ended."""
@@ -208,6 +234,10 @@ class DeadMan:
                     taken_back(change, self._registry), within=self._deadline, phase="revert", resource=change.key
                 )
                 await self._journal.reverted(change.before, self._attempt(change, cause), at=self._now_ms())
+                left = tuple(each for each in trial.changes if each.key != change.key)
+                trial = msgspec.structs.replace(trial, changes=left)
+                if left:  # the next turn begins with what is left, and says nothing twice
+                    await self._trials.put(trial)
             await self._end()
         except ProviderError as error:
             self._board.note("trial", f"{error.resource}: cannot be gone back from: {error.reason}: {error.message}")
@@ -230,6 +260,11 @@ class DeadMan:
 
     def _now_ms(self) -> int:
         return int(self._clock.wall() * 1000)
+
+
+def _whole(thing: Owned | None) -> Owned | None:
+    """Return what was applied whole; None for what was begun only."""
+    return thing if thing is not None and thing.digest else None
 
 
 async def taken_back(change: Changed, registry: Registry) -> None:

@@ -91,7 +91,8 @@ class Evaluation:
         if not target.content.programs:
             return sight
         held = self._of(target)
-        found = {each: await self._find(each) for each in sorted(held.asked)[:MAX_ASKED]}
+        silent: set[int] = set()
+        found = {each: await self._find(each, silent) for each in sorted(held.asked)[:MAX_ASKED]}
         look = Look(dict(wanted), sight.observed, found)
         if look != held.look and self._running is None:
             self._running = running = anyio.Event()
@@ -153,15 +154,20 @@ class Evaluation:
         if verdicts != held.verdicts:
             held.verdicts, held.owned = verdicts, None
 
-    async def _find(self, reference: Reference) -> tuple[Body, ...] | None:
-        """Return the objects outside the target; None when nobody could look."""
+    async def _find(self, reference: Reference, silent: set[int]) -> tuple[Body, ...] | None:
+        """Return the objects outside the target; None when nobody could look. Who gave no answer in time joins `silent`,
+        and is asked no more in this look."""
         provider = self._registry.provider(ResourceKey(f"{reference.kind}/"))
         if not isinstance(provider, Finder):
             return None if reference.name else ()  # of a kind only targets make, all there are are in the target
+        if id(provider) in silent:
+            return None
         try:
             found = provider.find(reference.kind, reference.name, reference.namespace)
             return tuple(await asked(found, within=self._deadline, phase="find"))
-        except ProviderError:
+        except ProviderError as error:
+            if error.reason == "Deadline":
+                silent.add(id(provider))
             return None
 
 

@@ -80,6 +80,8 @@ class Executor:
         self._turns = anyio.CapacityLimiter(at_once)
         self._lanes: dict[int, _Lane] = {}
         self._rests_until = 0.0
+        self.ended = 0  # changes, since the start
+        self._fresh: dict[ResourceKey, int] = {}  # the number of each that ended since the last look began
         self.trouble = ""  # why nothing can be recorded, and so nothing is done; "": nothing wrong
 
     @property
@@ -87,8 +89,12 @@ class Executor:
         """Return what is in a lane: being changed, or next."""
         return frozenset(key for lane in self._lanes.values() for key in lane.left)
 
-    def start(self, group: anyio.abc.TaskGroup, batch: Batch) -> None:
-        """Give the batch's changes to the lanes that are free, after ending those that work for another target."""
+    def start(self, group: anyio.abc.TaskGroup, batch: Batch, seen: int) -> None:
+        """Give the batch's changes to the lanes that are free, after ending those that work for another target.
+
+        `seen` is how many had `ended` when the look behind the batch began: what ended since looked otherwise then.
+        """
+        self._fresh = {key: number for key, number in self._fresh.items() if number > seen}
         for lane in self._lanes.values():
             if lane.batch.target != batch.target:
                 lane.scope.cancel()
@@ -97,6 +103,8 @@ class Executor:
             return
         shares: dict[int, tuple[Provider, list[Change]]] = {}
         for change in batch.changes:
+            if change.key in self._fresh:  # its end has woken the loop: the next look sees it
+                continue
             provider = self._registry.provider(change.key)
             shares.setdefault(id(provider), (provider, []))[1].append(change)
         for number, (provider, changes) in shares.items():
@@ -113,6 +121,8 @@ class Executor:
                             change.key, math.inf
                         ):
                             await self._execute(change, provider, lane.batch)
+                            self.ended += 1
+                            self._fresh[change.key] = self.ended
                     lane.left.remove(change.key)
             self.trouble = ""
         except TransientError as error:  # of the journal: without a kept intent there is no effect

@@ -6,7 +6,7 @@ an opening began is not left broken because the opening is over.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import anyio.abc
 import anyio.to_thread
@@ -17,7 +17,7 @@ from holdfast_edge.core.deferral import Ask, Deferral, NotNow
 from holdfast_edge.core.diff import Owned
 from holdfast_edge.core.holds import Moment
 from holdfast_edge.core.missed import Misses
-from holdfast_edge.core.steps import Change, Gated, Held, Remove, Step, Wait, digest_of
+from holdfast_edge.core.steps import Gated, Held, Remove, Restart, Step, Wait, Work, digest_of
 from holdfast_edge.core.windows import NO_ZONE, Placed, Standing, Verdict, gate_statuses, next_change, standing
 from holdfast_edge.reconcile import questions
 from holdfast_edge.reconcile.asker import FRESH, Asker
@@ -86,7 +86,7 @@ class Gatekeeper:
         self,
         group: anyio.abc.TaskGroup,
         plan: Sequence[Step],
-        ready: Sequence[Change],
+        ready: Sequence[Work],
         owned: Mapping[ResourceKey, Owned],
         now: Moment,
     ) -> tuple[Step, ...]:
@@ -105,7 +105,7 @@ class Gatekeeper:
                 continue
             ask, reason = found
             if not reason:
-                refusals[change.key] = ("asks whether it may", None)
+                refusals[change.key] = (deferral.ASKS, None)
                 continue
             held = kept.get(change.key)
             if held is None or held.digest != digest_of(change):
@@ -119,22 +119,24 @@ class Gatekeeper:
         return gates.deferred(plan, refusals, owned)
 
     def _refusal(
-        self, group: anyio.abc.TaskGroup, change: Change, notes: Sequence[questions.Note]
+        self, group: anyio.abc.TaskGroup, change: Work, notes: Sequence[questions.Note]
     ) -> tuple[Ask, str] | None:
         """Return who refuses a change and why ("": not known yet); None when nobody does."""
         limit = self._settings.at_most_s
         for note in notes:
-            if not note.resources or change.key in note.resources:
+            if not note.resources or change.key in note.resources or isinstance(change, Restart):
                 return Ask("file", (note.name,), limit), note.reason
-        body = change.body if isinstance(change, Remove) else change.resource.body
-        try:
-            ask = deferral.ask_of(body, limit)
-        except WireError as error:
-            return Ask("file", ("",), limit), error.message
-        if ask is None:
-            return None
-        said = self._asker.answer(group, change.key, ask)
-        return None if said == "" else (ask, said or "")
+        for key, body in _asked(change):
+            try:
+                ask = deferral.ask_of(body, limit)
+            except WireError as error:
+                return Ask("file", ("",), limit), error.message
+            if ask is None:
+                continue
+            said = self._asker.answer(group, key, ask)
+            if said != "":
+                return ask, said or ""
+        return None
 
     def _place(self, target: Target) -> None:
         default = target.content.time_zone or self._local_zone()
@@ -173,7 +175,7 @@ class Gatekeeper:
             if jumps:
                 held = missed.jumped(held, int(now.wall))
             due = any(
-                isinstance(step, get_args(Change))
+                isinstance(step, Work)
                 and gates.gate_of(step, owned) in window.gates
                 and window.match.covers(step.key, gates.instance_of(step, owned))
                 for step in plan
@@ -210,10 +212,6 @@ class Gatekeeper:
         found = self.may_download(resource)
         return "" if found.open else found.message
 
-    def may_reboot(self, resource: Resource) -> Verdict:
-        """Return whether a resource may restart the machine now, as of the last look."""
-        return gates.may_reboot(self._standings, resource, trusted=self.trusted)
-
     def statuses(self) -> tuple[GateStatus, ...]:
         return gate_statuses(self._standings, trusted=self.trusted)
 
@@ -226,6 +224,13 @@ class Gatekeeper:
     def _over(self) -> list[tuple[Placed, Misses]]:
         pairs = [(each, self._chances.misses.get(each.window.name, missed.NONE)) for each in self._placed]
         return [(each, misses) for each, misses in pairs if missed.is_over(each.window.missed, misses)]
+
+
+def _asked(change: Work) -> tuple[tuple[ResourceKey, dict[str, Any]], ...]:
+    """Return the bodies that may name somebody to ask: a restart is a change of all there is."""
+    if isinstance(change, Restart):
+        return change.asks
+    return ((change.key, change.body if isinstance(change, Remove) else change.resource.body),)
 
 
 def _heard(held: Deferral, now: Moment, alarms: list[dict[str, Any]]) -> tuple[tuple[str, int | None] | None, Deferral]:

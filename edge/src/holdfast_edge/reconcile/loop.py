@@ -1,7 +1,7 @@
 """The loop: look, plan what is possible now, start it, say it, wait. Level-triggered: every look begins from nothing."""
 
-from collections.abc import Awaitable
-from typing import Any, Final
+from collections.abc import Awaitable, Mapping
+from typing import Any, Final, get_args
 
 import anyio
 import anyio.abc
@@ -12,15 +12,18 @@ from holdfast_edge.core.diff import diff
 from holdfast_edge.core.drift import conditions, tolerated
 from holdfast_edge.core.gates import gate_of
 from holdfast_edge.core.holds import Moment
+from holdfast_edge.core.observed import Observed
 from holdfast_edge.core.progress import kept_up
-from holdfast_edge.core.steps import Step
+from holdfast_edge.core.steps import Change, Restart, Step, Wait, Work
+from holdfast_edge.core.transaction import ENDED
 from holdfast_edge.providers.port import Scope
 from holdfast_edge.reconcile import transaction
 from holdfast_edge.reconcile.executor import Batch
 from holdfast_edge.reconcile.observe import Sight
 from holdfast_edge.reconcile.site import Goal, Site, View
 from holdfast_protocol.errors import TransientError
-from holdfast_protocol.wire.messages import Override
+from holdfast_protocol.wire import reboots
+from holdfast_protocol.wire.messages import Hold, Override
 from holdfast_protocol.wire.names import ResourceKey
 
 REST: Final = 0.02  # seconds at least between two looks; as long as the last look took, so never more than half busy
@@ -37,13 +40,15 @@ async def run_reconcile(site: Site) -> None:
             site.wakes.take()
             began = site.clock.boottime()
             await _kept(site, transaction.begin(site, group))
+            ended = site.executor.ended
             view = await look(site, group)
             await _kept(site, transaction.judge(site, view))
             if (view.goal, view.newest) != (site.goal(), site.newest()):  # what was seen was for another
                 continue
             if view.goal is not None:
                 scope = Scope(view.goal.wanted, _previous(site))
-                site.executor.start(group, _batch(site, view, view.goal, scope))
+                site.executor.start(group, _batch(site, view, view.goal, scope), ended)
+            await _kept(site, _restarted(site, view))
             await say(site, view)
             took = site.clock.boottime() - began
             await site.wakes.wait(at_least=min(max(REST, took), MAX_REST), at_most=_patience(site, view))
@@ -78,9 +83,44 @@ async def look(site: Site, group: anyio.abc.TaskGroup) -> View:
     plan = diff(goal.wanted, goal.graph, seen, site.owned.things, holds, unsupported)
     if site.is_preparing:
         plan = kept_up(plan, site.owned.things)
-    plan, due, ends = await _may_begin(site, group, plan, now, whole=not sight.blind and not site.is_preparing)
+    restart = await _restart(site, goal, seen, holds, now)
+    plan, restart, due, ends = await _may_begin(
+        site, group, plan, restart, now, whole=not sight.blind and not site.is_preparing
+    )
+    if site.dead_man is not None:
+        plan, due = site.dead_man.apart(plan, due)
     await _kept(site, site.attempts.forget_others({*goal.wanted, *site.owned.things}))
-    return View(goal, newest, seen, dict(sight.blind), holds, plan, due, unsupported, ends, drifted)
+    return View(goal, newest, seen, dict(sight.blind), holds, plan, due, unsupported, ends, restart, drifted)
+
+
+async def _restart(
+    site: Site, goal: Goal, seen: Mapping[ResourceKey, Observed], holds: tuple[Hold, ...], now: Moment
+) -> Step | None:
+    """Return the restart of the machine as it would be made now, to be judged like a change; None when none is wanted."""
+    newest = site.targets.current
+    if site.rebooter is None or newest is None:
+        return None
+    it, busy = site.transactions.current, ""
+    if it is not None and it.stage not in ENDED and it.stage != "preparing":
+        busy = f"generation {it.generation} is {it.stage}"
+    elif site.dead_man is not None and site.dead_man.on_trial:
+        busy = "changes are on trial"
+    try:
+        return await site.rebooter.look(newest, goal.wanted, seen, site.attempts.held, holds, busy, now)
+    except TransientError as error:
+        site.board.note("database", f"{error.reason}: cannot write: {error.message}")
+        return None
+
+
+async def _restarted(site: Site, view: View) -> None:
+    """Take the restart a step further, when nothing else is under way."""
+    if site.rebooter is None or view.goal is None:
+        return
+    still = not view.due.now and not site.executor.running
+    changes = any(isinstance(step, (*get_args(Change), Wait)) for step in view.plan)
+    ready = all(each.readiness == "ready" for each in view.observed.values())
+    converged = still and not changes and ready and not view.blind
+    await site.rebooter.turn(view.restart, still=still, converged=converged, now=site.moment())
 
 
 async def _evaluated(site: Site, group: anyio.abc.TaskGroup, goal: Goal, sight: Sight) -> tuple[Goal, Sight]:
@@ -93,19 +133,22 @@ async def _evaluated(site: Site, group: anyio.abc.TaskGroup, goal: Goal, sight: 
 
 
 async def _may_begin(
-    site: Site, group: anyio.abc.TaskGroup, plan: tuple[Step, ...], now: Moment, *, whole: bool
-) -> tuple[tuple[Step, ...], attempts.Due, dict[ResourceKey, float]]:
-    """Return the plan with what windows and "not now" keep back, what of it is due, and until when it may begin."""
+    site: Site, group: anyio.abc.TaskGroup, plan: tuple[Step, ...], restart: Step | None, now: Moment, *, whole: bool
+) -> tuple[tuple[Step, ...], Step | None, attempts.Due, dict[ResourceKey, float]]:
+    """Return plan and restart with what windows and "not now" keep back, what is due, and until when it may begin."""
+    plan = plan if restart is None else (*plan, restart)
     keeper, owned, newest = site.gatekeeper, site.owned.things, site.targets.current
     assert newest is not None
     keeper.judge(newest, plan, owned, now, whole=whole)
     plan, ends = keeper.windowed(plan, owned, now, back=site.goes_back)
     due = attempts.due(plan, site.attempts.held, now=now.boottime, boot_id=now.boot_id)
-    asked = [each for each in due.now if not site.goes_back or gate_of(each, owned) == "drift"]
+    asked: list[Work] = [each for each in due.now if not site.goes_back or gate_of(each, owned) == "drift"]
+    asked += [each for each in plan if isinstance(each, Restart)]
     plan = await keeper.deferred(group, plan, asked, owned, now)
     due = attempts.due(plan, site.attempts.held, now=now.boottime, boot_id=now.boot_id)
     await _kept(site, keeper.save(now))
-    return plan, due, ends
+    judged = next((each for each in plan if each.key == reboots.KEY), None)
+    return tuple(each for each in plan if each.key != reboots.KEY), judged, due, ends
 
 
 async def say(site: Site, view: View) -> None:
@@ -132,6 +175,8 @@ async def say(site: Site, view: View) -> None:
         instances=site.evaluation.statuses(goal.target) if goal else (),
         overrides=_overrides(site, goal),
         overridden=goal.laid.by if goal else {},
+        bridges=site.bridges(),
+        reboot=site.rebooter.status(site.moment()) if site.rebooter is not None else None,
     )
     now, before = site.moment(), site.board.status or site.remembered
     # Grows within a boot also when the database was lost.
@@ -166,6 +211,7 @@ def _problems(site: Site) -> tuple[str, ...]:
         *site.targets.problems(),
         *trouble,
         *site.gatekeeper.problems(),
+        *((said,) if site.rebooter is not None and (said := site.rebooter.problem()) else ()),
         *sorted(site.board.notes.values()),
     )
 
@@ -197,6 +243,8 @@ def _patience(site: Site, view: View) -> float:
         waits.append(moves)
     if (judged := site.gatekeeper.next_judgement(site.moment())) is not None:
         waits.append(judged)
+    if site.rebooter is not None and (restarts := site.rebooter.patience(site.moment())) is not None:
+        waits.append(restarts)
     if retry is not None:
         waits.append(retry - site.clock.boottime())
     if ends is not None:

@@ -6,7 +6,7 @@ import anyio
 import anyio.abc
 import msgspec
 
-from holdfast_edge.core.observed import Observed
+from holdfast_edge.core.observed import Observed, in_text
 from holdfast_edge.providers.port import Provider, Scope
 from holdfast_edge.providers.registry import Registry
 from holdfast_edge.reconcile.asking import asked
@@ -67,11 +67,23 @@ class Observer:
         failed: dict[int, ProviderError],
     ) -> None:
         try:
-            seen.update(await asked(provider.observe(resources, scope), within=self._deadline, phase="observe"))
+            found = await asked(provider.observe(resources, scope), within=self._deadline, phase="observe")
+            seen.update({key: _shown(each) for key, each in found.items()})
         except ProviderError as error:
             failed[number] = error
         finally:
             self._looking.pop(number).set()
+
+
+def _shown(seen: Observed) -> Observed:
+    try:
+        msgspec.json.encode(seen)
+    except UnicodeEncodeError:
+        plain: Observed = in_text(seen)
+        return plain
+    except (TypeError, OverflowError):  # in its status, which nothing but expressions read
+        return seen
+    return seen
 
 
 def _why(error: ProviderError | None) -> Condition:

@@ -35,6 +35,9 @@ class Policing:
         if target.content.policies != self._policies and self._running is None:
             self._policies, self._judged, self._refused = target.content.policies, {}, {}
         open_ = policies.fresh(wanted, self._judged)
+        if len(self._judged) > 2 * len(wanted) and self._running is None:
+            self._judged = {key: mark for key, mark in self._judged.items() if key in wanted}
+            self._refused = {key: each for key, each in self._refused.items() if key in wanted}
         if open_ and self._running is None:
             self._running = running = anyio.Event()
             group.start_soon(self._judge, open_, running)

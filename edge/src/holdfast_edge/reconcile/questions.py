@@ -4,6 +4,7 @@ What cannot be asked says "not now" for as long as such an answer is heard, exce
 or a socket that does not exist, or that nobody listens to, disturbs nobody.
 """
 
+import contextlib
 import errno
 import os
 import signal
@@ -19,6 +20,7 @@ import msgspec
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from holdfast_edge.core.deferral import MAX_TEXT, Ask
+from holdfast_edge.core.observed import in_text
 from holdfast_protocol.wire.names import ResourceKey
 
 NOT_NOW: Final = 75  # exit status, EX_TEMPFAIL of sysexits.h
@@ -50,6 +52,7 @@ def read_notes(folder: Path) -> tuple[Note, ...]:
 def _note(name: str, text: str) -> Note:
     lines = [line.strip() for line in text.splitlines()]
     resources = tuple(line for line in lines[1:] if line)[:MAX_NAMED]
+    name = in_text(name)
     return Note(name, lines[0][:MAX_TEXT] if lines and lines[0] else f"{name} is there", resources)
 
 
@@ -127,7 +130,8 @@ async def _run(words: tuple[str, ...], key: ResourceKey, commands: Collection[st
         status = await process.wait()
     finally:
         if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ended by itself a moment ago
+                os.killpg(process.pid, signal.SIGKILL)
             with anyio.CancelScope(shield=True):
                 await process.wait()
     if status == 0:

@@ -1,5 +1,6 @@
 """Site: everything the loops share, put together once by the agent."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -24,6 +25,7 @@ from holdfast_edge.reconcile.gatekeeper import Gatekeeper
 from holdfast_edge.reconcile.observe import Observer
 from holdfast_edge.reconcile.policing import Policing
 from holdfast_edge.reconcile.preparer import Preparer
+from holdfast_edge.reconcile.rebooter import Rebooter
 from holdfast_edge.reconcile.wakes import Wakes
 from holdfast_edge.store.attempts import Attempts
 from holdfast_edge.store.board import Board
@@ -39,7 +41,7 @@ from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.runtime.sqlite import Database
 from holdfast_protocol.wire.digest import digest
 from holdfast_protocol.wire.drift import Mode
-from holdfast_protocol.wire.messages import Condition, Hold, Override, Status
+from holdfast_protocol.wire.messages import BridgeStatus, Condition, Hold, Override, Status
 from holdfast_protocol.wire.names import ResourceKey
 from holdfast_protocol.wire.target import Resource, Target, work_digest
 
@@ -69,6 +71,7 @@ class View(msgspec.Struct, frozen=True):
     due: Due
     unsupported: frozenset[ResourceKey] = frozenset()  # what can never be done here, and holds up nothing
     ends: dict[ResourceKey, float] = {}  # when what is due may no longer begin, in seconds since boot; absent: no end
+    restart: Step | None = None  # of the machine, as it was judged
     drifted: dict[ResourceKey, Observed] = {}  # as it is seen, of what is reported and not corrected
 
 
@@ -103,6 +106,8 @@ class Site:
     look_every: float  # seconds between looks that nothing asked for
     limits: Limits  # of the way to a new target
     dead_man: DeadMan | None = None  # None: nothing is made on trial
+    bridges: Callable[[], tuple[BridgeStatus, ...]] = tuple  # how they do, as a status says it
+    rebooter: Rebooter | None = None  # None: nobody looks whether the machine needs a restart
     damage: tuple[str, ...] = ()  # found at start and repaired, for a person to know
     interrupted: tuple[Entry, ...] = ()  # begun before the start and not ended: looked at like everything else
     life: Life = field(default_factory=Life)  # of the last target, as the ladder left it before the start

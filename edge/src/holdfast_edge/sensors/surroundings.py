@@ -91,5 +91,5 @@ def _listed(words: tuple[str, ...]) -> list[dict[str, Any]]:
             [program, *words], capture_output=True, timeout=_WITHIN, check=False, stdin=subprocess.DEVNULL
         )
         return msgspec.json.decode(done.stdout or b"[]", type=list[dict[str, Any]])
-    except (OSError, subprocess.TimeoutExpired, msgspec.DecodeError):
+    except (OSError, subprocess.TimeoutExpired, msgspec.DecodeError, UnicodeDecodeError):
         return []

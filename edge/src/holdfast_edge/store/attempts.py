@@ -21,6 +21,7 @@ class Attempts:
             rows = connection.execute("SELECT attempt FROM attempts").fetchall()
         every = [decoded(row[0], Attempt) for row in rows]
         self._held = {attempt.key: attempt for attempt in every if not attempt.final}
+        self._left_out = {attempt.key for attempt in every if attempt.final}
 
     @property
     def held(self) -> Mapping[ResourceKey, Attempt]:
@@ -32,9 +33,10 @@ class Attempts:
 
     async def forget_others(self, keys: Collection[ResourceKey]) -> None:
         """Drop the attempts at things that are neither wanted nor owned."""
-        gone = [key for key in self._held if key not in keys]
+        gone = [key for key in (*self._held, *self._left_out) if key not in keys]
         if gone:
             await self._database.call(self._forget, gone)
+            self._left_out.difference_update(gone)
             self._held = {key: attempt for key, attempt in self._held.items() if key not in gone}
 
     def _forget(self, keys: Collection[ResourceKey]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 import anyio
 import msgspec
 
+from holdfast_edge.store.whereabouts import Whereabouts
 from holdfast_protocol.errors import PermanentError, TransientError
 from holdfast_protocol.runtime.sqlite import Database, migrations
 from holdfast_protocol.wire import strict
@@ -46,7 +47,7 @@ class Desired(msgspec.Struct, frozen=True):
 class Orders:
     """INVARIANTS: an id is given at most once, also across a kill; its first outcome is its only one.
 
-    `changed` is set, and replaced, whenever there may be something to do.
+    `changed` is set, and replaced, whenever there may be something to do. `whereabouts`: at which source devices are.
     """
 
     def __init__(self, folder: Path, now: int) -> None:
@@ -67,6 +68,7 @@ class Orders:
         with self._database.transaction() as connection:
             connection.execute("INSERT INTO made SELECT ? WHERE NOT EXISTS (SELECT 1 FROM made)", (now,))
             (self._made,) = connection.execute("SELECT at FROM made").fetchone()
+        self.whereabouts = Whereabouts(self._database, self._tell)
 
     def close(self) -> None:
         self._database.close()

@@ -4,7 +4,7 @@ Producers wait for their own rows only; whatever they bring while a transaction 
 together (group commit), class by class, so that a full p3 holds up nobody else. [inv: outbox-never-blocks-reconcile]
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -72,9 +72,9 @@ class Outbox:
         *,
         stream: str = "p3",
         ttl: float = 0.0,
-        cursor: tuple[str, bytes] | None = None,
+        cursors: Mapping[str, bytes] | None = None,
     ) -> None:
-        """Return when `readings` and the producer's cursor (name, value) are durable, both or neither.
+        """Return when `readings` and the producer's cursors (values by name) are durable, all or none.
 
         `stream` is p1 (of each series, device and metric, only the newest is kept), p2 or p3; `ttl` in seconds is how
         long they are worth sending, 0 for ever, by the time this node runs. Raises MisuseError `BadReading`,
@@ -83,7 +83,7 @@ class Outbox:
         if stream not in ("p1", "p2", "p3") or not 0 <= ttl <= MAX_TTL:
             raise MisuseError(f"readings go to p1, p2 or p3, not {stream!r}, for {ttl} s", reason="BadReading")
         keys = [f"{SERIES}{each.device}\n{each.metric}" for each in readings] if stream == "p1" else ()
-        await self._append(stream, Append(readings=readings, keys=keys, ttl=int(ttl * 1000), cursor=cursor))
+        await self._append(stream, Append(readings=readings, keys=keys, ttl=int(ttl * 1000), cursors=cursors or {}))
         self.newest.take(readings)
 
     async def append_records(

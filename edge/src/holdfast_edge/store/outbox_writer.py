@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Final
@@ -33,13 +33,13 @@ GRAINS: Final = 16  # a time to live is kept to so many parts of it, so that nei
 
 
 class Append(msgspec.Struct, eq=False):
-    """What one producer waits for: readings or records, and where it then stands (name and value, or None)."""
+    """What one producer waits for: readings or records, and where it then stands (values by name)."""
 
     readings: Sequence[Reading] = ()
     records: Sequence[Record] = ()
     keys: Sequence[str] = ()  # one a row in p1, else none
     ttl: int = 0  # milliseconds these rows are worth sending; 0: for ever
-    cursor: tuple[str, bytes] | None = None
+    cursors: Mapping[str, bytes] = {}
     committed: bool = False
     error: HoldfastError | None = None
 
@@ -133,7 +133,7 @@ class Writer:
         if name in ("p2", "p3"):
             files.check_reserve(self._folder, self.quotas.ballast)
         groups = [(*group, ttl) for ttl, alike in _by_ttl(appends).items() for group in _groups(name, alike)]
-        cursors = dict(append.cursor for append in appends if append.cursor is not None)
+        cursors = {name: value for append in appends for name, value in append.cursors.items()}
         stamp = self._stamp()
         odometer = self.odometer.at(stamp.boot_id, stamp.boottime)
         stream = copy(self.streams[name])

@@ -27,6 +27,11 @@ class Kept(msgspec.Struct, frozen=True):
     materials: dict[str, str]
     digest: str  # of spec and materials
 
+    @property
+    def carries(self) -> bool:
+        """Whether commands reach the devices seen there by it."""
+        return any(isinstance(section, dict) and bool(section.get("commands")) for section in self.spec.values())
+
 
 class Sources:
     """`kept` is what the files say, `states` what the loops report. Used from the event loop; `put` and `forget` block."""
@@ -96,7 +101,7 @@ class Sources:
 def _read(path: Path) -> Kept | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Kept)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

@@ -18,6 +18,8 @@ OBJECTS: Final = (  # ours, placed without a blueprint
     "MaintenanceWindow",
     "DriftPolicy",
     "OverrideDecision",
+    "RebootPolicy",
+    "RebootRequest",
     "Retention",
     "Sink",
 )

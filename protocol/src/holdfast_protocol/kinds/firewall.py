@@ -1,7 +1,8 @@
 """A Firewall's spec, and the nftables table of its own that says the same, in native form.
 
 Both forms of the spec keep open what a site must not lose, by rules at the head of its chains: loopback, connections that
-stand, the neighbours of IPv6 and the agent's way to its hub. Nothing else: not ssh. [inv: agent-is-never-its-own-casualty]
+stand, the neighbours of IPv6, the machine's own asking for addresses, and the agent's way to its hub and to the site's
+broker. Nothing else: not ssh. [inv: agent-is-never-its-own-casualty]
 """
 
 import ipaddress
@@ -25,7 +26,12 @@ _INTERFACE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,14}\*?")
 _WITH_PORTS: Final = frozenset({"tcp", "udp", "sctp"})
 _SYSTEM: Final = 'comment "holdfast: always open"'
 _WAY: Final = 'comment "holdfast: the way to the hub"'
+_BROKER: Final = 'comment "holdfast: the way to the site\'s broker"'
 _NEIGHBOURS: Final = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, nd-router-advert }"
+
+
+_ASKING: Final = ("udp sport 68 udp dport 67", "udp sport 546 udp dport 547")  # DHCP, of both families
+_ANSWERS: Final = ("ip6 daddr fe80::/10 udp sport 547 udp dport 546",)  # IPv4's are established, or come by raw sockets
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"from_": "from"}):
@@ -57,10 +63,12 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Way(msgspec.Struct, frozen=True):
-    """Where the agent reaches its hub's broker. A host that is a name is not resolved: its address may change."""
+    """Where the agent reaches its hub's broker. A host that is a name is not resolved: its address may change.
+    `broker`: where it reaches the site's own, of another machine."""
 
     host: str
     port: int
+    broker: tuple[str, int] | None = None
 
 
 def table_of(name: str) -> str:
@@ -118,17 +126,20 @@ def always_open(chain: Chain, way: Way | None) -> list[str]:
                 f"ct state established,related accept {_SYSTEM}",
             ]
         rules.append(f"{_NEIGHBOURS} accept {_SYSTEM}")
+        rules += [f"{each} accept {_SYSTEM}" for each in (_ASKING if outward else _ANSWERS)]
     if way is not None and (outward or chain.hook != "input"):  # what comes back to input is established
-        rules += _way_rules(way, "d" if outward else "s")
+        rules += _way_rules(way.host, way.port, "d" if outward else "s", _WAY)
+        if way.broker is not None:
+            rules += _way_rules(*way.broker, "d" if outward else "s", _BROKER)
     return rules
 
 
-def _way_rules(way: Way, side: Literal["d", "s"]) -> list[str]:
-    port = f"tcp {side}port {way.port} accept {_WAY}"
+def _way_rules(host: str, number: int, side: Literal["d", "s"], comment: str) -> list[str]:
+    port = f"tcp {side}port {number} accept {comment}"
     try:
-        address = ipaddress.ip_address(way.host.partition("%")[0])
+        address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return [port, f"meta l4proto {{ tcp, udp }} th {side}port 53 accept {_WAY}"]
+        return [port, f"meta l4proto {{ tcp, udp }} th {side}port 53 accept {comment}"]
     return [f"{'ip' if address.version == 4 else 'ip6'} {side}addr {address} {port}"]
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from holdfast_protocol.calendar.durations import seconds
+from holdfast_protocol.kinds.carriers import AmqpCommands, Commands, Desired, check_commands, check_template
 from holdfast_protocol.kinds.shapes import invalid
 from holdfast_protocol.mapping.patterns import is_filter
 
@@ -47,6 +48,8 @@ class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="came
     username: str = ""
     password: Material | None = None
     tls: Tls | None = None
+    commands: Commands | None = None
+    desired: Desired | None = None
 
 
 class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -74,22 +77,27 @@ class Sparkplug(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     username: str = ""
     password: Material | None = None
     tls: Tls | None = None
+    commands: bool = False  # NCMD and DCMD: a command's name is a metric's, its data the value
 
 
 class Amqp(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """A queue of an AMQP 0-9-1 broker (RabbitMQ). The topic of a message is its routing key, its dots as slashes."""
+    """A queue of an AMQP 0-9-1 broker (RabbitMQ), or with version 1.0 an address of any AMQP 1.0 broker. The topic of a
+    message is its routing key, its dots as slashes, where the broker says one; else its subject."""
 
     host: str
-    queue: str
+    queue: str = ""
+    version: Literal["0-9-1", "1.0"] = "0-9-1"
+    address: str = ""  # of version 1.0, instead of queue, exchange and keys
     port: int = 0  # 0: 5672, with tls 5671
     virtual_host: str = "/"
     exchange: str = ""  # a queue that is not there is made, durable, and bound to it; "": it must be there
     keys: tuple[str, ...] = ()  # binding keys
     prefetch: int = 500  # messages sent before the first is acknowledged
     keep_alive: str = "30s"
-    username: str = ""  # "": guest, which brokers take from their own machine only
+    username: str = ""  # "": guest, which brokers take from their own machine only; in 1.0 nobody, or tls.cert
     password: Material | None = None
     tls: Tls | None = None
+    commands: AmqpCommands | None = None
 
 
 class Type(msgspec.Struct, frozen=True):
@@ -113,6 +121,10 @@ def _mqtt(given: Mqtt, path: str, _: str) -> None:
     check_login(given.username, given.password, path)
     if given.tls is not None:
         check_tls(given.tls, f"{path}.tls")
+    if given.commands is not None:
+        check_commands(given.commands, f"{path}.commands")
+    if given.desired is not None:
+        check_template(given.desired.topic, f"{path}.desired.topic", ("{device}",))
 
 
 def _http(given: Http, path: str, _: str) -> None:
@@ -149,8 +161,23 @@ def _sparkplug(given: Sparkplug, path: str, _: str) -> None:
 
 def _amqp(given: Amqp, path: str, _: str) -> None:
     check_broker(given.host, given.port, path)
-    for field, text in (("queue", given.queue), ("virtualHost", given.virtual_host), ("exchange", given.exchange)):
-        if not (_SHORT.fullmatch(text) or (field == "exchange" and not text)) or len(text.encode()) > 255:
+    names = {"virtualHost": given.virtual_host}
+    if given.version == "1.0":
+        names["address"] = given.address
+        for field in ("queue", "exchange", "keys", "commands"):
+            if getattr(given, field):
+                raise invalid(f"{path}.{field}: is of AMQP 0-9-1; in 1.0 there is address", "address: /amq/queue/NAME")
+    else:
+        names |= {"queue": given.queue} | ({"exchange": given.exchange} if given.exchange else {})
+        if given.address:
+            raise invalid(f"{path}.address: is of AMQP 1.0", 'version: "1.0"')
+        if given.commands is not None:
+            names |= {"commands.queue": given.commands.queue, "commands.exchange": given.commands.exchange}
+            check_commands(given.commands, f"{path}.commands")
+        if given.tls is not None and given.tls.server_name:
+            raise invalid(f"{path}.tls.serverName: is the host in AMQP 0-9-1")
+    for field, text in names.items():
+        if not _SHORT.fullmatch(text) or len(text.encode()) > 255:
             raise invalid(f"{path}.{field}: must be 1 to 255 bytes of printable text")
     if bool(given.exchange) != bool(given.keys):
         raise invalid(f"{path}.keys: and exchange go together", 'keys: ["devices.#"]')
@@ -160,8 +187,6 @@ def _amqp(given: Amqp, path: str, _: str) -> None:
         raise invalid(f"{path}.keys: at most {MAX_TOPICS} of 1 to 255 bytes of printable text")
     if not 1 <= given.prefetch <= MAX_PREFETCH:
         raise invalid(f"{path}.prefetch: must be 1 to {MAX_PREFETCH}")
-    if given.tls is not None and given.tls.server_name:
-        raise invalid(f"{path}.tls.serverName: is the host in AMQP")
     check_session(given.keep_alive, given.username, given.password, given.tls, path)
 
 

@@ -3,39 +3,19 @@
 from collections.abc import Collection
 from typing import Any
 
-import msgspec
-
-from holdfast_protocol.kinds import unit_names, units
-from holdfast_protocol.kinds.shapes import shaped
+from holdfast_protocol.kinds import trigger, units
 from holdfast_protocol.kinds.units import Wanted
 
 
-class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+class Spec(trigger.Trigger, frozen=True):
     """The spec as written."""
-
-    unit: str  # the whole unit file
-    name: str = ""  # "": metadata.name
-    enabled: bool = True  # started at boot, as its [Install] section says
-    running: bool = True  # up now
-    drop_ins: dict[str, str] = {}  # more files by name, for the folder NAME.d
-    take_over: bool = False  # of a unit of this name that was there before us
 
 
 def wanted(spec: dict[str, Any], name: str, denied: Collection[str] = ()) -> Wanted:
     """Return what the spec of the resource `name` wants; `denied` are units it must not touch, beside the machine's own.
 
     Raises WireError: InvalidSpec, BadName, BadUnit, TooLarge, EssentialUnit."""
-    given = shaped(spec, Spec)
-    return units.assembled(
-        unit_names.unit_name(given.name or name, denied, units.SOCKET.suffix),
-        given.unit,
-        given.drop_ins,
-        units.SOCKET,
-        denied,
-        enabled=given.enabled,
-        running=given.running,
-        take_over=given.take_over,
-    )
+    return trigger.wanted(spec, name, units.SOCKET, denied)
 
 
 def native(spec: dict[str, Any], name: str) -> dict[str, str]:

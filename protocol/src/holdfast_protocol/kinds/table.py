@@ -5,7 +5,7 @@ file roots, host paths, engine, its own units) is not asked here.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +13,7 @@ import msgspec
 from holdfast_protocol.errors import HoldfastError, PermanentError, Problem, WireError
 from holdfast_protocol.kinds import (
     agent_version,
+    bridge,
     clock,
     device_source,
     directory,
@@ -70,11 +71,12 @@ class Kind(msgspec.Struct, frozen=True):
     whole: bool = False
     named: bool = False  # its name becomes one of a file or table: a DNS label
     kubernetes: bool = False  # Kubernetes' own: a null counts as absent
+    advise: Callable[[Spec, str], Sequence[Flaw]] | None = None  # what of a spec that is taken its author should know
 
     def check(self, body: Body) -> tuple[Flaw, ...]:
         """Return everything wrong with a rendered body, paths from its root; () is fine at every site that can do it.
 
-        A warning is an image no registry could serve: whether it is there is the site's to find out.
+        A warning is an image no registry could serve: whether it is there is the site's to find out; or what `advise` says.
         """
         if self.whole:
             found = misfits(body, self.shape, nulls=True)
@@ -97,7 +99,7 @@ class Kind(msgspec.Struct, frozen=True):
             self.accept(body)
         except (WireError, PermanentError) as error:
             return tuple(_flaws(self, error, body))
-        return ()
+        return tuple(self.advise(body.get("spec") or {}, name)) if self.advise is not None else ()
 
 
 def _by_spec(judge: Callable[[Spec], object]) -> Callable[[Body], object]:
@@ -140,6 +142,7 @@ KINDS: Final[dict[str, Kind]] = {
         Kind("Time", clock.Spec, _by_spec(clock.wanted), clock.native, named=True),
         Kind("Kubernetes", kubernetes.Spec, _by_spec(kubernetes.wanted)),
         Kind("DeviceSource", device_source.Spec, _by_name(device_source.wanted), named=True),
+        Kind("Bridge", bridge.Spec, _by_name(bridge.at_site), named=True, advise=bridge.warnings),
         Kind("AgentVersion", agent_version.Spec, _by_name(agent_version.wanted)),
         Kind("Hostname", hostname.Spec, _by_name(hostname.wanted), hostname.native),
         Kind("Package", package.Spec, _by_name(package.wanted)),

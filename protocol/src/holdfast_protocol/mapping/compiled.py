@@ -34,7 +34,7 @@ _NUMBER: Final = re.compile(r"\s*[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-
 _BOOLEANS: Final[Mapping[str, bool]] = {"true": True, "false": False, "1": True, "0": False, "on": True, "off": False}
 
 
-class Taken(msgspec.Struct, frozen=True):
+class Taken(msgspec.Struct, frozen=True, gc=False):
     """What a rule made of a message; `rule` is its index."""
 
     rule: int

@@ -87,6 +87,9 @@ def _texts(value: Any, depth: int) -> int:
             kind = type(each)
             if kind is str:
                 found += 1
+            elif kind is int:
+                if not -(2**63) <= each < 2**63:
+                    raise OverflowError
             elif kind is not float:
                 found += _texts(each, depth + 1)
         return found

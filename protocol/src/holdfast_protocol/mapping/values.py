@@ -74,13 +74,13 @@ def value_of(metric: str, value: Any, *, longest: int = MAX_TEXT) -> Value:
 
 def milliseconds(time: Any, received: int, unit: TimeUnit = "ms") -> int:
     """Return a device's time in milliseconds since 1970; None is the time of receipt. Raises Unfit `BadTime`."""
+    if type(time) is int and unit == "ms" and 0 <= time < END_OF_TIME:
+        return time  # as nearly all are
     match time:
         case None:
             return received
         case bool():
             pass
-        case int() if unit == "ms" and 0 <= time < END_OF_TIME:
-            return time
         case int() | float() if 0 <= time < math.inf and _is_whole(time, unit):
             scaled = int(time * _TO_MS[unit])
             if scaled < END_OF_TIME:

@@ -3,13 +3,13 @@
 Each is named by an id. A node acts on an id at most once and gives the same answer to it as often as it is asked.
 """
 
-import re
 from typing import Any, Final, Literal
 
 import msgspec
 
 from holdfast_protocol.errors import WireError
 from holdfast_protocol.wire import envelope, strict, topics
+from holdfast_protocol.wire.levels import is_sayable
 from holdfast_protocol.wire.names import FleetName, NodeName, SiteName
 from holdfast_protocol.wire.readings import MAX_TIME
 
@@ -17,7 +17,6 @@ MAX_DATA: Final = 64 * 1024  # bytes of JSON in a command, a set of properties, 
 MAX_DEPTH: Final = 16  # of it
 _COMMAND: Final = envelope.payload_type("command")
 _REPLY: Final = envelope.payload_type("reply")
-_LEVEL: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,127}")
 
 Outcome = Literal["answered", "failed", "expired", "delivered"]
 
@@ -55,11 +54,6 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     v: int = 1
 
 
-def addressable(text: str) -> bool:
-    """Return whether a name of a device, command or property may be a level of a topic."""
-    return _LEVEL.fullmatch(text) is not None
-
-
 def depth(value: Any) -> int:
     """Return how deep lists and maps of a JSON value are nested; no more than needed is looked at."""
     level, left = 0, [value]
@@ -86,8 +80,8 @@ def open_command(data: bytes, keys: dict[str, bytes]) -> Command:
     command = strict.decode(payload, Command, limit=len(payload))
     _check_version(command.v)
     names = [command.device, *([command.name] if command.verb == "command" else [])]
-    if not all(map(addressable, names)):
-        raise WireError("a name fits no topic", reason="BadName")
+    if not all(map(is_sayable, names)):
+        raise WireError("a name is no name", reason="BadName")
     if not (0 <= command.deadline <= MAX_TIME and 0 <= command.version <= MAX_TIME):
         raise WireError("out of range", reason="BadShape")
     if command.verb == "desire" and not isinstance(command.data, dict):

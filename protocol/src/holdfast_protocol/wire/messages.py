@@ -166,6 +166,52 @@ class GateStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     message: str = ""
 
 
+class BridgeWay(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One way of a bridge: received = sent + dropped + waiting. `lag`: seconds the oldest has waited; `bytes` are waiting."""
+
+    received: int = 0
+    sent: int = 0
+    waiting: int = 0
+    bytes: int = 0
+    lag: int = 0
+    per_s: float = 0.0  # messages sent a second
+    dropped: dict[str, int] = {}  # by reason
+
+
+class BridgeStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a bridge does. `since` in milliseconds since 1970: when it was connected, or lost; `ways` are out and in."""
+
+    name: str
+    connected: bool = False
+    since: int = 0
+    reason: str = ""
+    problem: str = ""
+    ways: dict[str, BridgeWay] = {}
+
+
+class RebootReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The last restart that the agent brought about: when it went and was back (ms since 1970, by the node's clock), for
+    what, and what came of it."""
+
+    at: int
+    back_at: int
+    causes: tuple[str, ...]
+    outcome: Literal["done", "still-needed", "not-converged", "failed"]
+    message: str = ""
+
+
+class RebootStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whether a machine needs a restart. Times in ms since 1970; 0: unknown."""
+
+    needed: tuple[str, ...] = ()  # why, or who wants it; empty: it is not
+    since: int = 0
+    waits: str = ""  # what for
+    next: int = 0  # the next chance
+    announced: int = 0  # when it goes
+    given_up: tuple[str, ...] = ()  # what restarts did not help against
+    last: RebootReport | None = None
+
+
 class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a node is, for any reader. `state` is the site's one word; `counts` are conditions by type."""
 
@@ -189,6 +235,8 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     instances: tuple[InstanceStatus, ...] = ()  # those that are evaluated at the site
     gates: tuple[GateStatus, ...] = ()  # a gate not named here is always open
     overrides: tuple[Override, ...] = ()
+    bridges: tuple[BridgeStatus, ...] = ()
+    reboot: RebootStatus | None = None  # None: nothing to say of restarts
     kind: str = "status"
     v: int = 1
 

@@ -36,7 +36,7 @@ _TYPES: Final = {kind: type_ for type_, kind in _KINDS.items()}
 T = TypeVar("T")
 
 
-class Reading(msgspec.Struct, frozen=True):
+class Reading(msgspec.Struct, frozen=True, gc=False):
     """One value of one metric. `time` is in milliseconds since 1970: the device's own, or when it was received."""
 
     device: str

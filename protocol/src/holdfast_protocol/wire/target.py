@@ -24,6 +24,10 @@ from holdfast_protocol.wire.overrides import FEATURE as OVERRIDES
 from holdfast_protocol.wire.overrides import MAX_DECISIONS, Decision
 from holdfast_protocol.wire.program import FEATURE as PROGRAMS
 from holdfast_protocol.wire.program import Program, check_programs
+from holdfast_protocol.wire.reboots import FEATURE as REBOOTS
+from holdfast_protocol.wire.reboots import Policy as RebootPolicy
+from holdfast_protocol.wire.reboots import Request as RebootRequest
+from holdfast_protocol.wire.reboots import check_reboots
 from holdfast_protocol.wire.windows import FEATURE as WINDOWS
 from holdfast_protocol.wire.windows import MAX_WINDOWS, carried, is_zone_name
 
@@ -32,7 +36,7 @@ BEACON: Final = envelope.payload_type("beacon")
 HOLDS: Final = "holds/v1"  # `holds` are kept until they end
 POLICIES: Final = "policies/v1"  # `policies` are checked again before anything is applied
 FEATURES: Final[frozenset[str]] = frozenset(
-    {"resources/v1", PROGRAMS, POLICIES, WINDOWS, HOLDS, DRIFT, OVERRIDES}
+    {"resources/v1", PROGRAMS, POLICIES, WINDOWS, HOLDS, DRIFT, OVERRIDES, REBOOTS}
 )  # what this version can be required to understand
 MAX_RESOURCES: Final = 5_000
 MAX_HOLDS: Final = 100
@@ -90,6 +94,8 @@ class Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     holds: tuple[HubHold, ...] = ()
     drift: tuple[Rule, ...] = ()  # whether what somebody changed is corrected
     overrides: tuple[Decision, ...] = ()
+    reboot_policies: tuple[RebootPolicy, ...] = ()  # when the machine restarts by itself
+    reboot_requests: tuple[RebootRequest, ...] = ()  # that somebody wants it to
     time_zone: str = ""  # IANA, of windows that name none; "": the node's own
 
 
@@ -132,9 +138,18 @@ def resource(body: dict[str, Any], **origin: Any) -> Resource:
 
 
 def work_digest(content: Content) -> Digest:
-    """Return the digest of what there is to do: when it may be done, windows and holds, is left out."""
+    """Return the digest of what there is to do: when it may be done, windows and holds, and restarts are left out."""
     return digests.digest(
-        msgspec.structs.replace(content, windows=(), holds=(), overrides=(), time_zone="", requires=())
+        msgspec.structs.replace(
+            content,
+            windows=(),
+            holds=(),
+            overrides=(),
+            reboot_policies=(),
+            reboot_requests=(),
+            time_zone="",
+            requires=(),
+        )
     )
 
 
@@ -204,6 +219,7 @@ def _check_content(target: Target) -> None:
         seen.add(each.key)
     check_programs(target.content.programs)
     check_rules(target.content.drift)
+    check_reboots(target.content.reboot_policies, target.content.reboot_requests)
     _check_times(target.content)
 
 

@@ -30,7 +30,6 @@ class Builder:
         self._rules = rules
         self._site = site
         self.images = Images(engine, turns)
-        self._networking = anyio.Lock()
 
     async def carry_out(self, plan: Sequence[Step], planned: Planned, sight: Sight) -> None:
         """Do a plan's steps: nothing is taken away before what is to stand in its place can be made."""
@@ -123,8 +122,7 @@ class Builder:
             config["HostConfig"] = each.host | {"NetworkMode": f"container:{first}"}
         elif pod.networked:
             network = network_name(self._site)
-            async with self._networking:  # two at once would make two of one name
-                await self._engine.ensure_network(network, {SITE: self._site})
+            await self._engine.ensure_network(network, {SITE: self._site})
             config["HostConfig"] = each.host | {"NetworkMode": network}
             aliases = list(pod.aliases) if each.container == pod.containers[0].container else []
             config["NetworkingConfig"] = {"EndpointsConfig": {network: {"Aliases": aliases}}}

@@ -14,6 +14,7 @@ from holdfast_edge.providers.disk.replace import replace_file
 from holdfast_protocol.wire.names import ResourceKey
 
 DEED: Final = "deed.json"
+FRESH: Final = "data.new"
 MODE: Final = 0o777  # whatever user a container runs as; the folders above are the agent's own
 
 
@@ -33,15 +34,17 @@ def make(folder: Path, deed: Deed) -> None:
         _write(folder, deed)
     data = folder / "data"
     if not data.is_dir():
-        data.mkdir()
-        data.chmod(MODE)
+        fresh = folder / FRESH
+        fresh.mkdir(exist_ok=True)
+        fresh.chmod(MODE)
+        fresh.rename(data)  # once it is there, its mode is its containers' own
 
 
 def read(folder: Path) -> Deed | None:
     """Return a folder's deed; None when there is none, or one that cannot be read."""
     try:
         return msgspec.json.decode((folder / DEED).read_bytes(), type=Deed)
-    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

@@ -24,6 +24,7 @@ T = TypeVar("T")
 TIMEOUT_S: Final = 60  # of one answer
 MAX_CALLS: Final = 8  # at a time
 MAX_TEXT: Final = 500  # characters of what the engine says
+_NETWORKING: Final = threading.Lock()  # over all Engines: several providers speak to one
 _IGNORED: Final = ("exec_", "top", "attach", "resize", "export", "commit", "copy", "archive-path", "extract-to-dir")
 
 
@@ -317,8 +318,13 @@ def _stop(client: Any, container: str, grace_s: int) -> None:
 
 
 def _ensure_network(client: Any, name: str, labels: dict[str, str]) -> None:
-    if not client.networks(names=[f"^{name}$"]):
-        client.create_network(name, driver="bridge", labels=labels)
+    """Docker makes a second network of one name for whoever asks, and then knows neither by it."""
+    with _NETWORKING:
+        there = client.networks(names=[f"^{name}$"])
+        if not there:
+            client.create_network(name, driver="bridge", labels=labels)
+        for each in sorted(there, key=lambda one: str(one.get("Created")))[1:]:
+            _remove_idle_network(client, each["Id"])
 
 
 def _connect(client: Any, network: str, container: str, aliases: list[str]) -> None:

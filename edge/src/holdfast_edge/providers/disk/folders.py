@@ -40,6 +40,9 @@ class OwnedFolders:
         """Return the paths that are ours, of one resource or of all."""
         return [path for path, entry in list(self._ledger.entries.items()) if key is None or entry.key == key]
 
+    def several(self) -> dict[ResourceKey, list[str]]:
+        return self._ledger.several()
+
     def put(self, key: ResourceKey, path: str, *, mode: int | None = None, uid: int = KEEP, gid: int = KEEP) -> None:
         """Make `path` a folder. What is not said stays as it is; a new one gets mode 0755."""
         place = self._roots.place(path)

@@ -42,6 +42,13 @@ class Ledger:
             self._entries = {entry.path: entry for entry in map(_read, sorted(self._folder.glob("*.json"))) if entry}
         return self._entries
 
+    def several(self) -> dict[ResourceKey, list[str]]:
+        """Return the resources with more than one path: of one that moved, the way it was left is still to be cleared."""
+        found: dict[ResourceKey, list[str]] = {}
+        for path, entry in list(self.entries.items()):
+            found.setdefault(entry.key, []).append(path)
+        return {key: paths for key, paths in found.items() if len(paths) > 1}
+
     def put(self, entry: Entry, content: bytes | None = None) -> None:
         """Record `entry`, with the content that stood there before. Durable on return."""
         entries = self.entries

@@ -39,6 +39,9 @@ class Owned:
         """Return the paths that are ours, of one resource or of all."""
         return [path for path, entry in list(self._ledger.entries.items()) if key is None or entry.key == key]
 
+    def several(self) -> dict[ResourceKey, list[str]]:
+        return self._ledger.several()
+
     def put(
         self,
         key: ResourceKey,

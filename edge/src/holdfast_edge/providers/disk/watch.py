@@ -11,6 +11,7 @@ import anyio.to_thread
 
 from holdfast_edge.providers.disk import inotify
 from holdfast_edge.providers.disk.inotify import Inotify
+from holdfast_protocol.errors import PermanentError
 
 Folders = Callable[[str], Iterable[tuple[str, str]]]  # each folder on the way to a path, with the name that leads on
 _SHAPE = inotify.CREATE | inotify.DELETE | inotify.MOVED | inotify.DELETE_SELF | inotify.MOVE_SELF
@@ -56,7 +57,10 @@ class PathWatch:
         """Return per folder the names that matter, true for a name that is the path's own."""
         found: dict[str, dict[str, bool]] = {}
         for path in self._paths:
-            steps = list(self._folders(path))
+            try:
+                steps = list(self._folders(path))
+            except PermanentError:  # of ours once, and outside the folders of today: its own look says so
+                continue
             for index, (folder, name) in enumerate(steps):
                 last = index == len(steps) - 1
                 names = found.setdefault(folder, {})

@@ -61,12 +61,13 @@ class DirectoryProvider:
         accounts = Accounts()
         found: dict[ResourceKey, Observed] = {}
         paths = set(self._owned.paths())
+        several = self._owned.several()
         for resource in resources:
             try:
                 want = _wanted(resource)
                 self._roots.place(want.path)
                 paths.add(want.path)
-                found[resource.key] = _observed(resource.key, want, accounts)
+                found[resource.key] = _observed(resource.key, want, accounts, several.get(resource.key, ()))
             except HoldfastError as error:
                 found[resource.key] = failures.unseen(resource.key, error)
             except OSError as error:
@@ -91,14 +92,14 @@ class DirectoryProvider:
                 self._owned.take_away(path)
 
 
-def _observed(key: ResourceKey, want: Wanted, accounts: Accounts) -> Observed:
+def _observed(key: ResourceKey, want: Wanted, accounts: Accounts, held: Sequence[str]) -> Observed:
     uid, gid = accounts.number("owner", want.owner), accounts.number("group", want.group)
     detail = {"path": want.path}
     try:
         seen = os.lstat(want.path)
     except (FileNotFoundError, NotADirectoryError):
         return Observed(key=key, exists=False, differences=("path: nothing is there",), detail=detail)
-    found = []
+    found = [f"path: {path} is left over" for path in held if path != want.path]
     mode = stat.S_IMODE(seen.st_mode)
     if not stat.S_ISDIR(seen.st_mode):
         found.append("path: no folder stands there")

@@ -68,6 +68,7 @@ class FileProvider:
         accounts = Accounts()
         found: dict[ResourceKey, Observed] = {}
         paths = set(self._owned.paths())
+        several = self._owned.several()
         for resource in resources:
             try:
                 want = self._want(resource, scope)
@@ -75,7 +76,7 @@ class FileProvider:
                     self._roots.place(want.path)
                     self._inside.add(want.path)
                 paths.add(want.path)
-                found[resource.key] = self._one(resource.key, want, accounts)
+                found[resource.key] = self._one(resource.key, want, accounts, several.get(resource.key, ()))
             except HoldfastError as error:
                 found[resource.key] = failures.unseen(resource.key, error)
             except OSError as error:
@@ -84,15 +85,16 @@ class FileProvider:
         self._inside &= paths
         return found, paths
 
-    def _one(self, key: ResourceKey, want: Wanted, accounts: Accounts) -> Observed:
+    def _one(self, key: ResourceKey, want: Wanted, accounts: Accounts, held: Sequence[str]) -> Observed:
         uid, gid = accounts.number("owner", want.owner), accounts.number("group", want.group)
         look = self._looks.look(want.path, len(want.content))
         if look is None:
             return Observed(key=key, exists=False, differences=(f"path: {_NOTHING}",), detail={"path": want.path})
+        left = [f"path: {path} is left over" for path in held if path != want.path]
         return Observed(
             key=key,
             exists=True,
-            differences=_differences(look, want, uid, gid),
+            differences=(*_differences(look, want, uid, gid), *left),
             detail={"path": want.path},
             status=_status(look, want),
         )

@@ -18,7 +18,7 @@ def listing_digest(output: bytes) -> Digest:
     """Return a digest that any edit of the table changes, and traffic through it does not. TransientError: BadListing."""
     try:
         parts: list[dict[str, Any]] = msgspec.json.decode(output, type=dict[str, list[dict[str, Any]]])["nftables"]
-    except (msgspec.DecodeError, KeyError):
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
         raise TransientError("nft answered something else than a listing", reason="BadListing") from None
     return digest([_still(part) for part in parts if "metainfo" not in part])
 

@@ -21,6 +21,12 @@ def differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def is_applied_by(body: Mapping[str, Any], manager: str) -> bool:
+    """Return whether a manager has applied fields of an object."""
+    fields = (body.get("metadata") or {}).get("managedFields") or []
+    return any(isinstance(each, dict) and each.get("manager") == manager for each in fields)
+
+
 def readiness(body: Mapping[str, Any]) -> tuple[Readiness, str, str]:
     """Return readiness, reason and message from an object's status; one without a status is ready."""
     metadata = body.get("metadata") or {}

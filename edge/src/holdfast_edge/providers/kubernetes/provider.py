@@ -18,7 +18,7 @@ from holdfast_edge.providers.disk import failures
 from holdfast_edge.providers.disk.ledger import Entry, Ledger
 from holdfast_edge.providers.kubernetes import objects
 from holdfast_edge.providers.kubernetes.access import Access
-from holdfast_edge.providers.kubernetes.api import Api
+from holdfast_edge.providers.kubernetes.api import MANAGER, Api
 from holdfast_edge.providers.kubernetes.watching import Watching
 from holdfast_edge.providers.port import Observed, Scope, Wake
 from holdfast_protocol.errors import PermanentError, WireError
@@ -154,9 +154,10 @@ class KubernetesProvider:
     def _put(self, key: ResourceKey, manifest: Manifest, path: str, want: Wanted) -> None:
         entry = self._ledger.entries.get(path)
         ours = self._is_ours(path)
-        note = (
-            _note(entry) if entry else Note(manifest.api_version, manifest.kind, found=self._api.get(path) is not None)
-        )
+        note = _note(entry) if entry is not None else Note(manifest.api_version, manifest.kind)
+        if not note.applied:  # new, or never answered: by now others may have made it
+            body = self._api.get(path)
+            note = msgspec.structs.replace(note, found=body is not None and not objects.is_applied_by(body, MANAGER))
         self._keep(key, path, note)
         body = self._api.apply(path, _placed(manifest, path), force=want.force or ours)
         uid = str((body.get("metadata") or {}).get("uid", ""))
@@ -178,10 +179,17 @@ class KubernetesProvider:
                     empty = {"apiVersion": note.api_version, "kind": note.kind, "metadata": {"name": name}}
                     if self._api.get(path) is not None:
                         self._api.apply(path, empty, force=True)
-                else:
-                    self._api.delete(path, note.uid)
+                elif uid := note.uid or self._uid_of_ours(path):
+                    self._api.delete(path, uid)
                 self._ledger.forget(path)
                 self._same.pop(path, None)
+
+    def _uid_of_ours(self, path: str) -> str:
+        """Return the uid of an object whose making was not answered, "" when it is not there or others made it."""
+        body = self._api.get(path)
+        if body is None or not objects.is_applied_by(body, MANAGER):
+            return ""
+        return str((body.get("metadata") or {}).get("uid", ""))
 
     def _path(self, manifest: Manifest, *, fresh: bool = False) -> str:
         """Return where the object is at the server, "" when the server has no such kind (yet)."""

@@ -79,7 +79,12 @@ class KernelModuleProvider:
             reason=reason,
             message=message,
             detail={"module": want.module, "standing": standing},
-            status={"module": want.module, "loaded": standing != "absent", "builtIn": standing == "built-in"},
+            status={
+                "module": want.module,
+                "loaded": standing != "absent",
+                "builtIn": standing == "built-in",
+                **({"needsBoot": message} if reason and standing == "loaded" else {}),
+            },
         )
 
     def _parameters(self, want: Wanted, standing: Standing) -> tuple[str, str]:

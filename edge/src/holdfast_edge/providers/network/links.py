@@ -63,7 +63,7 @@ def managed_of(listed: bytes) -> dict[str, Managed]:
     """Return what `networkctl --json=short list` says, by interface."""
     try:
         every = msgspec.json.decode(listed, type=dict[str, Any])["Interfaces"]
-    except (msgspec.DecodeError, KeyError):
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
         every = None
     if not isinstance(every, list):
         raise TransientError("networkctl answered something else than a list", reason="BadListing")
@@ -88,7 +88,7 @@ def find(links: Mapping[str, Link], interface: str, mac: str) -> Link | None:
 def _read(listed: bytes) -> list[dict[str, Any]]:
     try:
         return msgspec.json.decode(listed or b"[]", type=list[dict[str, Any]])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise TransientError("ip answered something else than a list", reason="BadListing") from None
 
 

@@ -210,6 +210,9 @@ def _make_folder(roots: Roots, place: Place, person: Person) -> None:
             return
         fd = os.open(_FOLDER, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=home)
         try:
+            if os.listdir(fd):  # its user may put another folder of root's in the place of the one just made
+                said = f"{place.path} was another folder by the time it was made"
+                raise PermanentError(said, reason="UnsafeFolder", hint="see what its user does there")
             os.fchown(fd, person.uid, person.gid)
             os.fchmod(fd, 0o700)
         finally:

@@ -2,9 +2,11 @@
 and then gets back what it had; one we made goes with its resource, its home stays unless the target says otherwise.
 """
 
+import json
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +22,7 @@ from holdfast_edge.providers.people import commands, tables
 from holdfast_edge.providers.people.commands import Commands
 from holdfast_edge.providers.people.tables import Person, Tables
 from holdfast_edge.providers.port import Observed, Scope, Wake
-from holdfast_protocol.errors import PermanentError, WireError
+from holdfast_protocol.errors import PermanentError, ProviderError, WireError
 from holdfast_protocol.kinds import file, group, user
 from holdfast_protocol.wire.names import ResourceKey
 from holdfast_protocol.wire.target import Resource
@@ -142,8 +144,10 @@ class PeopleProvider:
         gid = tables.read(self._etc).groups.get(want.name)
         path = _entry_name(want)
         if gid is None:
+            entry = self._ledger.entries.get(path)
             self._ledger.put(Entry(path=path, key=key))
-            self._commands.add_group(want)
+            with self._unless_made(path, entry, lambda now: want.name in now.groups):
+                self._commands.add_group(want)
         elif want.gid is not None and want.gid != gid:
             if path not in self._ledger.entries or gid == 0:
                 raise _not_ours(want.name, "give the number it has, or another name")
@@ -161,14 +165,25 @@ class PeopleProvider:
         if entry is None and person is not None:
             note = Note(person, tuple(sorted(now.groups_of(want.name))))
         note = msgspec.structs.replace(note, remove_home=want.remove_home)
-        claimed = Entry(path=path, key=resource.key, note=msgspec.json.encode(note).decode())
+        claimed = Entry(path=path, key=resource.key, note=_said(note))
         if claimed != entry:
             self._ledger.put(claimed)
         if person is None:
-            self._commands.add_user(want)
+            with self._unless_made(path, entry, lambda now: want.name in now.people):
+                self._commands.add_user(want)
         elif person.password is None:
             self._commands.repair_shadow()
         self._mend(want, note, password)
+
+    @contextmanager
+    def _unless_made(self, path: str, before: Entry | None, made: Callable[[Tables], bool]) -> Iterator[None]:
+        """Forget what was claimed when it could not be made: who makes it later is not us."""
+        try:
+            yield
+        except ProviderError:
+            if before is None and not made(tables.read(self._etc)):
+                self._ledger.forget(path)
+            raise
 
     def _mend(self, want: user.Spec, note: Note, password: str) -> None:
         now = tables.read(self._etc)
@@ -228,9 +243,14 @@ def _entry_name(want: user.Spec | group.Spec) -> str:
 
 def _note(entry: Entry | None) -> Note:
     try:
-        return msgspec.json.decode(entry.note, type=Note) if entry is not None and entry.note else Note()
-    except msgspec.DecodeError:
+        return msgspec.convert(json.loads(entry.note), Note) if entry is not None and entry.note else Note()
+    except (ValueError, msgspec.ValidationError):
         return Note()  # of another version
+
+
+def _said(note: Note) -> str:
+    """Return a note as the ledger keeps it. Not by msgspec: names of an older encoding are no text to it."""
+    return json.dumps(msgspec.to_builtins(note))
 
 
 def _refuse_protected(person: Person) -> None:  # [inv: agent-is-never-its-own-casualty]

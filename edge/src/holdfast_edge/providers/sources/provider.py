@@ -11,10 +11,10 @@ from holdfast_edge.core.observed import Readiness
 from holdfast_edge.core.sources import SourceState
 from holdfast_edge.providers.disk import failures
 from holdfast_edge.providers.port import Observed, Scope, Wake
+from holdfast_edge.providers.references import referred_text
 from holdfast_edge.store.sources import Kept, Sources
 from holdfast_protocol.errors import PermanentError, WireError
-from holdfast_protocol.kinds import device_source, file
-from holdfast_protocol.kinds.inputs import Material
+from holdfast_protocol.kinds import device_source
 from holdfast_protocol.wire import strict
 from holdfast_protocol.wire.digest import digest_bytes
 from holdfast_protocol.wire.names import ResourceKey
@@ -114,6 +114,7 @@ def shown_state(state: SourceState) -> dict[str, Any]:
         "rejected": sum(each.count for each in state.rejected.values()),
         "rejectedBy": {reason: each.count for reason, each in sorted(state.rejected.items())},
         "lastMessageAt": state.last_message_at,
+        "ordersReason": state.orders,
     }
 
 
@@ -131,7 +132,7 @@ def _resolved(resource: Resource, scope: Scope) -> Kept:
     try:
         want = device_source.wanted(resource.spec, resource.name)
         texts = {
-            place: _text(material, f"spec.{want.type}.{place}", resource, scope)
+            place: referred_text(material, f"spec.{want.type}.{place}", resource, scope)
             for place, material in want.materials.items()
             if not material.path
         }
@@ -139,21 +140,6 @@ def _resolved(resource: Resource, scope: Scope) -> Kept:
         raise failures.refusal(error) from None
     digest = digest_bytes(strict.encode([resource.spec, texts]))
     return Kept(resource.key, resource.name, resource.spec, texts, digest)
-
-
-def _text(material: Material, field: str, resource: Resource, scope: Scope) -> str:
-    kind, name = ("Secret", material.secret) if material.secret else ("ConfigMap", material.config_map)
-    namespace = resource.body["metadata"].get("namespace")
-    key = ResourceKey(f"{kind}/{namespace}/{name}" if namespace else f"{kind}/{name}")
-    other = scope.resources.get(key)
-    if other is None:
-        hint = f"add {key} to the blueprint"
-        raise PermanentError(f"{field}: {key} is not in the target", reason="MissingReference", hint=hint)
-    source = file.Source(material.key, material.config_map, material.secret)
-    try:
-        return file.content_in(source, other.body, key).decode("utf-8")
-    except UnicodeDecodeError:
-        raise PermanentError(f"{field}: {key} holds no text there", reason="InvalidSpec") from None
 
 
 def _address(spec: dict[str, Any]) -> tuple[str, object] | None:

@@ -72,10 +72,11 @@ class SysctlProvider:
             if values[each] != value
         ]
         there = self._texts.key(path) == resource.key
+        kept = [f"{sysctl.key_of(each)}: is not given back" for each in self._before(path) if each not in want]
         return Observed(
             key=resource.key,
             exists=there,
-            differences=(*([file] if file else []), *live),
+            differences=(*([file] if file else []), *live, *kept),
             detail={"file": path, "keys": len(want)},
             status={"settings": {sysctl.key_of(each): value for each, value in values.items()}},
         )

@@ -1,39 +1,20 @@
-"""One connection to a D-Bus daemon, made again when it is gone. The only module that knows dbus-fast."""
+"""The door to a D-Bus daemon by dbus-fast, made again when it is gone. The only module that knows it."""
 
 import errno
 from collections.abc import Callable
 from typing import Any, Final
 
 import anyio
-from dbus_fast import Message, MessageFlag, MessageType
+from dbus_fast import Message, MessageFlag, MessageType, Variant
 from dbus_fast.aio import MessageBus
 from dbus_fast.errors import AuthError, DBusFastError, InvalidAddressError
 
-from holdfast_protocol.errors import PermanentError, ProviderError, TransientError
+from holdfast_edge.providers.systemd.door import DAEMON, DAEMON_PATH, Signal, refusal
+from holdfast_protocol.errors import TransientError
 
 CALL_S: Final = 25.0  # D-Bus's own default
 CONNECT_S: Final = 10.0
-_DAEMON: Final = "org.freedesktop.DBus"
-_TRANSIENT: Final = (
-    f"{_DAEMON}.Error.NoReply",
-    f"{_DAEMON}.Error.Disconnected",
-    f"{_DAEMON}.Error.Timeout",
-    f"{_DAEMON}.Error.TimedOut",
-    f"{_DAEMON}.Error.LimitsExceeded",
-    f"{_DAEMON}.Error.NoMemory",
-    f"{_DAEMON}.Error.ServiceUnknown",
-    f"{_DAEMON}.Error.NameHasNoOwner",
-    f"{_DAEMON}.Error.NoServer",
-    f"{_DAEMON}.Error.Spawn.",
-    "org.freedesktop.systemd1.TransactionIsDestructive",
-    "org.freedesktop.systemd1.ShuttingDown",
-)
-_FORBIDDEN: Final = (f"{_DAEMON}.Error.AccessDenied", f"{_DAEMON}.Error.InteractiveAuthorizationRequired")
-Receiver = Callable[[Message], None]
-
-
-class Refused(PermanentError):
-    """The service answered with an error; `reason` is the last word of its name."""
+Receiver = Callable[[Signal], None]
 
 
 class Bus:
@@ -68,7 +49,7 @@ class Bus:
     async def match(self, rule: str, *, wanted: bool = True) -> None:
         """Have the daemon send, or stop sending, the signals that fit `rule`."""
         member = "AddMatch" if wanted else "RemoveMatch"
-        await self._call(_DAEMON, "/org/freedesktop/DBus", _DAEMON, member, "s", rule)
+        await self._call(DAEMON, DAEMON_PATH, DAEMON, member, "s", rule)
 
     async def lost(self) -> None:
         """Return when the connection there is now has ended."""
@@ -109,13 +90,12 @@ class Bus:
         if answer is None:  # the connection ended with the call under way
             raise _bus_down(self._address, EOFError("connection lost"))
         if answer.message_type is MessageType.ERROR:
-            raise _refusal(answer, member)
-        answered: list[Any] = answer.body
-        return answered
+            raise refusal(answer.error_name or "", str(answer.body[0]) if answer.body else "", member)
+        return [each.value if isinstance(each, Variant) else each for each in answer.body]
 
     def _take(self, message: Message) -> None:
         if message.message_type is MessageType.SIGNAL:
-            self._receive(message)
+            self._receive(Signal(message.member or "", message.body))
 
 
 def _bus_down(what: str, error: Exception) -> TransientError:
@@ -126,14 +106,3 @@ def _text(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in {errno.ENOENT, errno.ECONNREFUSED}:
         return "nobody listens"
     return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else "connection lost")
-
-
-def _refusal(answer: Message, member: str) -> ProviderError:
-    name = answer.error_name or ""
-    said = str(answer.body[0]) if answer.body else name
-    text = f"systemd refuses {member}: {said}"
-    if name.startswith(_TRANSIENT):
-        return TransientError(text, reason=name.rpartition(".")[2])
-    if name in _FORBIDDEN:
-        return Refused(text, reason="NotPermitted", hint="run the agent as root, or use the user's own systemd")
-    return Refused(text, reason=name.rpartition(".")[2] or "Refused")

@@ -1,4 +1,4 @@
-"""systemd over D-Bus: the SystemdBackend that needs nothing but the bus."""
+"""systemd over D-Bus: the SystemdBackend that needs nothing but the bus, by whichever door."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import anyio
 import msgspec
-from dbus_fast import Message
 
-from holdfast_edge.providers.systemd.bus import Bus, Refused
+from holdfast_edge.providers.systemd import door as doors
+from holdfast_edge.providers.systemd.door import Door, Refused, Signal
 from holdfast_edge.providers.systemd.names import escaped
 from holdfast_edge.providers.systemd.port import UnitState
 from holdfast_protocol.errors import ProviderError, TransientError
@@ -26,10 +26,11 @@ _MODE: Final = "replace"  # of a job: it takes the place of a contrary one
 
 
 class DbusSystemd:
-    """`address`: a D-Bus address, as unix:path=/run/dbus/system_bus_socket."""
+    """`address`: a D-Bus address, as unix:path=/run/dbus/system_bus_socket. Raises UnsupportedError `NoDoor` for a
+    `door` that is not installed."""
 
-    def __init__(self, address: str) -> None:
-        self._bus = Bus(address, _SERVICE, self._take)
+    def __init__(self, address: str, door: doors.Name = "dbus-fast") -> None:
+        self._bus = _opened(door, address, self._take)
         self._names: frozenset[str] = frozenset()
         self._matched: set[str] = set()
         self._followed = anyio.Event()
@@ -124,6 +125,10 @@ class DbusSystemd:
             if error.reason not in _NO_UNIT:
                 raise
 
+    async def reboot(self) -> None:
+        # As systemctl does it without logind: nothing may take the job's place any more.
+        await self._call("StartUnit", "ss", "reboot.target", "replace-irreversibly")
+
     def follow(self, names: Collection[str]) -> None:
         if frozenset(names) != self._names:
             self._names = frozenset(names)
@@ -186,7 +191,7 @@ class DbusSystemd:
             self._matched.add(name)
         return bool(fresh)
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Signal) -> None:
         match message.member:
             case "NameOwnerChanged":
                 if message.body[0] == _SERVICE and message.body[1]:
@@ -254,10 +259,20 @@ class DbusSystemd:
         path = f"{_PATH}/unit/{escaped(name)}"
         interface = f"{_SERVICE}.{name.rpartition('.')[2].capitalize()}"
         (value,) = await self._bus.call(path, _PROPERTIES, "Get", "ss", interface, asked)
-        return value.value
+        return value
 
     def _call(self, member: str, signature: str = "", *body: Any) -> Awaitable[list[Any]]:
         return self._bus.call(_PATH, _CONTROL, member, signature, *body)
+
+
+def _opened(door: doors.Name, address: str, receive: Callable[[Signal], None]) -> Door:
+    if door == "pystemd":
+        from holdfast_edge.providers.systemd.sd_bus import SdBus
+
+        return SdBus(address, _SERVICE, receive)
+    from holdfast_edge.providers.systemd.bus import Bus
+
+    return Bus(address, _SERVICE, receive)
 
 
 def _changes_of(name: str) -> str:

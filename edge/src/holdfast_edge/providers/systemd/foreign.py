@@ -52,7 +52,8 @@ class ForeignUnitProvider:
             raise PermanentError(f"{want.name} is already kept by {owner}", reason="NameTaken")
 
     async def prepare(self, resource: Resource, scope: Scope) -> None:
-        """Nothing is fetched for this kind."""
+        """Nothing is fetched. A mask that systemd would refuse is refused while the unit still runs."""
+        await anyio.to_thread.run_sync(self._maskable, self._want(resource))
 
     async def observe(self, resources: Sequence[Resource], scope: Scope) -> Mapping[ResourceKey, Observed]:
         found: dict[ResourceKey, Observed] = {}
@@ -76,7 +77,9 @@ class ForeignUnitProvider:
 
     async def apply(self, resource: Resource, scope: Scope) -> None:
         self.check(resource, scope)
-        await self._units.bring(resource.key, self._want(resource))
+        want = self._want(resource)
+        await anyio.to_thread.run_sync(self._maskable, want)
+        await self._units.bring(resource.key, want)
 
     async def remove(self, key: ResourceKey, body: dict[str, Any]) -> None:
         """By the ledger: every unit of it as it stood before."""
@@ -89,6 +92,12 @@ class ForeignUnitProvider:
 
     async def close(self) -> None:
         await self._backend.close()
+
+    def _maskable(self, want: Wanted) -> None:
+        file = self._home.units / want.name
+        if want.masked and file.is_file() and not file.is_symlink():
+            hint = "say enabled: false and running: false, or take the file away"
+            raise PermanentError(f"systemd masks no unit that has a file as {file}", reason="UnitExists", hint=hint)
 
     def _name(self, resource: Resource) -> str:
         try:

@@ -71,6 +71,10 @@ class SystemdBackend(Protocol):
         """Forget failures and start limits. No effect on a unit nobody knows."""
         ...
 
+    async def reboot(self) -> None:
+        """Have the machine stopped in order and started again; it goes on ending after the return."""
+        ...
+
     def follow(self, names: Collection[str]) -> None:
         """Signal changes of exactly these units from now on."""
         ...

@@ -90,8 +90,6 @@ class AgentVersionProvider:
     def _apply(self, want: Spec) -> None:  # [inv: agent-is-never-its-own-casualty]
         if want.version == holdfast_protocol.VERSION:
             return
-        if self._slots.pending:
-            raise TransientError("a version is on trial already", reason="OnTrial", after=10.0)
         mark = self._installed(want)
         self._slots.back_up(self._state)
         name = secrets.token_hex(4)

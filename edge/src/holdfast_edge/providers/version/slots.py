@@ -9,11 +9,13 @@ import sqlite3
 import subprocess
 import sys
 import zipfile
+import zlib
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
 from holdfast_edge import launcher
+from holdfast_edge.providers.disk import failures
 from holdfast_protocol.errors import ConflictError, PermanentError, TransientError
 from holdfast_protocol.wire.digest import digest
 
@@ -66,14 +68,18 @@ class Slots:
 
     def install(self, wheels: Path, version: str) -> str:
         """Unpack wheels into the slot that does not count, try whether that version starts there, and return the digest of
-        the wheels. What is there already is not unpacked again. Raises PermanentError, TransientError while there are none."""
+        the wheels. What is there already is not unpacked again. Raises PermanentError, TransientError while there are none,
+        or while a version is on trial: that slot is the way back then. [inv: agent-is-never-its-own-casualty]"""
+        if self.pending:
+            raise TransientError("a version is on trial already", reason="OnTrial", after=10.0)
         found = sorted(wheels.glob("*.whl"))[: MAX_WHEELS + 1]
         if not found or len(found) > MAX_WHEELS:
             text = f"{wheels} has {len(found) or 'no'} wheels"
             raise TransientError(text, after=30.0, reason="NoWheels", hint="bring them there as Files")
         mark = digest([[each.name, each.stat().st_size, each.stat().st_mtime_ns] for each in found])
         slot = self.folder / self.other
-        if launcher.read(str(slot / "slot.json")).get("digest") == mark:
+        there = launcher.read(str(slot / "slot.json"))
+        if (there.get("digest"), there.get("version")) == (mark, version):
             return mark
         shutil.rmtree(slot, ignore_errors=True)
         library = slot / "lib"
@@ -88,11 +94,12 @@ class Slots:
 
     def back_up(self, state: Path) -> None:
         """Copy the databases, for a version that changes them and is gone back from."""
-        (self.folder / "before").mkdir(exist_ok=True)
+        (self.folder / "before").mkdir(mode=0o700, exist_ok=True)
         for name in launcher.DATABASES:
             copy = self.folder / "before" / name
             copy.unlink(missing_ok=True)
             if (state / name).exists():
+                copy.touch(mode=0o600)  # secrets are in it
                 source = f"file:{state / name}?mode=ro"
                 with closing(sqlite3.connect(source, uri=True)) as held, closing(sqlite3.connect(copy)) as made:
                     held.backup(made)
@@ -114,12 +121,14 @@ def _unpack(wheel: Path, library: Path) -> None:
             if sum(each.file_size for each in entries) > MAX_UNPACKED:
                 raise PermanentError(f"{wheel.name}: more than {MAX_UNPACKED} bytes", reason="BadWheel")
             archive.extractall(library)  # names were checked
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error) as error:
         raise PermanentError(f"{wheel.name}: {error}", reason="BadWheel") from None
+    except OSError as error:
+        raise failures.provider_error(error, wheel.name) from None
 
 
 def _said(library: Path) -> str:
-    """Return which version starts from a folder; PermanentError when none does."""
+    """Return which version starts from a folder. PermanentError when none does, TransientError when it takes too long."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", _TRIES],
@@ -129,8 +138,11 @@ def _said(library: Path) -> str:
             check=False,
             stdin=subprocess.DEVNULL,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise PermanentError(f"the new version does not start: {error}", reason="BadVersion") from None
+    except subprocess.TimeoutExpired:
+        text = f"the new version did not start within {_WITHIN:g} s"
+        raise TransientError(text, after=30.0, reason="Deadline") from None
+    except OSError as error:
+        raise failures.provider_error(error, sys.executable) from None
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
         raise PermanentError(f"the new version does not start: {' '.join(last)[:300]}", reason="BadVersion")

@@ -3,6 +3,8 @@
 import math
 from typing import Any, Literal
 
+import msgspec
+
 from holdfast_protocol.errors import Problem
 from holdfast_protocol.kinds.pods.podspec import (
     DeploymentSpec,
@@ -11,9 +13,10 @@ from holdfast_protocol.kinds.pods.podspec import (
     Selector,
     Strategy,
     Strict,
+    WorkloadDocument,
 )
 from holdfast_protocol.kinds.pods.shape import refuse, shaped
-from holdfast_protocol.kinds.pods.workload import MAX_REPLICAS, Workload, document, replicas_of, unmatched
+from holdfast_protocol.kinds.pods.workload import MAX_REPLICAS, Kind, Workload, document, replicas_of, unmatched
 from holdfast_protocol.wire.names import ResourceKey
 
 
@@ -38,19 +41,8 @@ def deployment(key: ResourceKey, body: dict[str, Any]) -> Workload:
     at_once = _at_once(spec.strategy, spec.replicas, problems)
     if problems:
         refuse(problems, reason="BadDeployment")
-    return Workload(
-        key=key,
-        kind="Deployment",
-        name=read.metadata.name,
-        namespace=read.metadata.namespace,
-        labels=spec.template.metadata.labels,
-        annotations=spec.template.metadata.annotations,
-        pod=spec.template.spec,
-        where="spec.template.spec",
-        replicas=spec.replicas,
-        at_once=at_once,
-        min_ready_s=spec.min_ready_seconds,
-    )
+    lasting = lasting_pods(key, "Deployment", read, spec.template, spec.min_ready_seconds)
+    return msgspec.structs.replace(lasting, replicas=spec.replicas, at_once=at_once)
 
 
 def daemon_set(key: ResourceKey, body: dict[str, Any]) -> Workload:
@@ -59,16 +51,23 @@ def daemon_set(key: ResourceKey, body: dict[str, Any]) -> Workload:
     problems = template_problems(spec.template, spec.selector, spec.min_ready_seconds)
     if problems:
         refuse(problems, reason="BadDaemonSet")
+    return lasting_pods(key, "DaemonSet", read, spec.template, spec.min_ready_seconds)
+
+
+def lasting_pods(
+    key: ResourceKey, kind: Kind, read: WorkloadDocument, template: PodTemplate, min_ready_s: int
+) -> Workload:
+    """Return one Pod of the template, to stay; what its kind says beyond that is the caller's."""
     return Workload(
         key=key,
-        kind="DaemonSet",
+        kind=kind,
         name=read.metadata.name,
         namespace=read.metadata.namespace,
-        labels=spec.template.metadata.labels,
-        annotations=spec.template.metadata.annotations,
-        pod=spec.template.spec,
+        labels=template.metadata.labels,
+        annotations=template.metadata.annotations,
+        pod=template.spec,
         where="spec.template.spec",
-        min_ready_s=spec.min_ready_seconds,
+        min_ready_s=min_ready_s,
     )
 
 

@@ -6,7 +6,7 @@ import msgspec
 
 from holdfast_protocol.errors import Problem
 from holdfast_protocol.kinds.pods.claim import ClaimSpec, claim_problems
-from holdfast_protocol.kinds.pods.deployment import replica_problems, template_problems
+from holdfast_protocol.kinds.pods.deployment import lasting_pods, replica_problems, template_problems
 from holdfast_protocol.kinds.pods.podspec import Labels, PodTemplate, Selector, Strict
 from holdfast_protocol.kinds.pods.quantities import whole_bytes
 from holdfast_protocol.kinds.pods.shape import refuse, shaped
@@ -82,18 +82,10 @@ def stateful_set(key: ResourceKey, body: dict[str, Any]) -> Workload:
         problems.append(Problem("a name occurs twice", path="spec.volumeClaimTemplates"))
     if problems:
         refuse(problems, reason="BadStatefulSet")
-    return Workload(
-        key=key,
-        kind="StatefulSet",
-        name=read.metadata.name,
-        namespace=read.metadata.namespace,
-        labels=spec.template.metadata.labels,
-        annotations=spec.template.metadata.annotations,
-        pod=spec.template.spec,
-        where="spec.template.spec",
+    return msgspec.structs.replace(
+        lasting_pods(key, "StatefulSet", read, spec.template, spec.min_ready_seconds),
         replicas=spec.replicas,
         at_once=max(1, at_once or 1),
-        min_ready_s=spec.min_ready_seconds,
         in_order=spec.pod_management_policy == "OrderedReady",
         claims=tuple(
             (each.metadata.name, whole_bytes(each.spec.resources.requests["storage"]))
