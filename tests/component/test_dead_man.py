@@ -32,8 +32,11 @@ class World:
         self.ground: tuple[str, ...] = ("address", "gateway")
         self.armed: list[str] = []
         self.refuses: TransientError | None = None
+        self.gate: anyio.Event | None = None  # what arming waits for
 
     async def arm(self, trial: str, seconds: float) -> None:
+        if self.gate is not None:
+            await self.gate.wait()
         if self.refuses is not None:
             raise self.refuses
         self.armed.append(trial)
@@ -229,6 +232,48 @@ async def test_nothing_is_changed_when_nobody_would_go_back(it: Site) -> None:
         assert it.provider.changes() == [("apply", "File/a")]
 
 
+async def test_a_change_that_had_no_guard_leaves_no_trial_and_no_word_of_it(it: Site, tmp_path: Path) -> None:
+    async with Running(*it.loops()):
+        await kept(it, "one", 1)
+        it.world.refuses = TransientError("no timer", reason="NoGuard")
+        await it.give(wall("two", 2))
+        await it.until(lambda: said(it)[1] == "NoGuard", "it")
+        assert not it.dead_man.on_trial
+        assert read(tmp_path).trial is None
+        newer = wall("one", 3, a="1")
+        await it.give(newer)
+        await it.until(lambda: it.site.targets.last_good == newer.digest, "a target without it to become last-good")
+    it.close()
+    again = Site(tmp_path, it.world, it.provider)
+    async with Running(*again.loops()):
+        await it.until(lambda: again.site.board.status is not None, "a look")
+        await never(again.alarms)
+    again.close()
+
+
+async def test_a_newer_target_while_the_guard_is_called_leaves_no_trial(it: Site, tmp_path: Path) -> None:
+    async with Running(*it.loops()):
+        await kept(it, "one", 1)
+        it.world.gate = anyio.Event()
+        await it.give(wall("two", 2))
+        await it.until(lambda: it.dead_man.on_trial, "the change to be put on trial")
+        newer = wall("one", 3, a="1")
+        await it.give(newer)
+        await it.until(lambda: it.site.targets.last_good == newer.digest, "a target without it to become last-good")
+        assert read(tmp_path).trial is None
+
+
+async def test_a_change_that_had_no_guard_leaves_the_trial_of_the_others(it: Site) -> None:
+    async with Running(*it.loops()):
+        await kept(it, "one", 1)
+        it.world.answers = False
+        await it.give(wall("two", 2))
+        await it.until(lambda: stands(it) == "two", "it")
+        it.world.refuses = TransientError("no timer", reason="NoGuard")
+        await it.give(wall("three", 3))
+        await it.until(lambda: stands(it) == "one", "the rules from before the trial")
+
+
 async def test_a_repair_is_no_trial(it: Site) -> None:
     async with Running(*it.loops()):
         await kept(it, "one", 1)
@@ -249,3 +294,46 @@ async def test_going_back_to_what_was_before_ends_a_trial_by_itself(it: Site) ->
         await it.until(lambda: stands(it) == "one", "it")
         assert not it.dead_man.on_trial
         await it.until(lambda: said(it) == ("Ready", "AsWanted"), "it to be ready")
+
+
+async def test_the_agent_is_not_started_anew_while_something_is_on_trial(tmp_path: Path, world: World) -> None:
+    world.contact.heard(world.clock.boottime())
+    it = Site(tmp_path, world, FakeProvider("AgentVersion", "Firewall"))
+    version = {"apiVersion": "holdfast.io/v1alpha1", "kind": "AgentVersion", "metadata": {"name": "agent"}}
+    version["spec"] = {"version": "0.2.0", "wheels": "/srv/wheels"}
+    world.answers = False
+    async with Running(*it.loops()):
+        await it.give(a_target(firewall("one"), version, generation=1))
+        await it.until(lambda: stands(it) == "one", "the firewall")
+        await it.until(lambda: it.condition("AgentVersion/agent") == ("Waiting", "Dependency"), "the version to wait")
+        await never(lambda: "AgentVersion/agent" in it.provider.world)
+        world.answers = True
+        await it.until(lambda: "AgentVersion/agent" in it.provider.world, "the version")
+    it.close()
+
+
+async def test_what_is_gone_back_from_is_said_once_however_often_the_rest_is_tried(it: Site) -> None:
+    def walls(text: str, generation: int) -> Target:
+        first = firewall(text)
+        bodies = [{**first, "metadata": {"name": name}} for name in ("a", "b")]
+        return a_target(*bodies, generation=generation)
+
+    def standing() -> list[str]:
+        return [str(it.provider.world.get(f"Firewall/{name}", {}).get("spec", {}).get("ruleset")) for name in "ab"]
+
+    def reverted(key: str) -> int:
+        return sum(record.body.get("resource") == key for _, record in it.outbox.records if record.kind == "Alarm")
+
+    async with Running(*it.loops()):
+        await it.give(walls("one", 1))
+        await it.until(lambda: it.site.targets.last_good == walls("one", 1).digest, "last-good")
+        it.world.answers = False
+        await it.give(walls("two", 2))
+        await it.until(lambda: standing() == ["two", "two"], "both")
+        it.provider.fails["Firewall/a"] = [TransientError("busy", reason="Busy") for _ in range(20)]
+        await it.until(lambda: len(it.provider.fails["Firewall/a"]) < 14, "the first to be tried on")
+        it.world.answers = True
+        it.provider.fails["Firewall/a"].clear()
+        await it.until(lambda: standing() == ["one", "one"] and not it.dead_man.on_trial, "both to be gone back from")
+        await it.until(lambda: reverted("Firewall/b") > 0, "the second to be said")
+        assert reverted("Firewall/b") == 1

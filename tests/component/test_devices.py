@@ -1,15 +1,17 @@
 """Device messages on their way into a real outbox, by a broker that does its worst."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from holdfast_edge.ingest import mqtt
 from holdfast_edge.ingest.devices import BATCH, CLIENT_ID, CURSOR, run_devices
 from holdfast_edge.store.outbox import Outbox
 from holdfast_protocol.errors import InputError, TransientError
+from holdfast_protocol.runtime.link import LinkState
 from holdfast_protocol.wire.messages import Record
 from holdfast_protocol.wire.readings import Reading
 from support.broker import FakeBroker
@@ -74,12 +76,12 @@ async def test_nothing_is_acknowledged_while_the_outbox_cannot_commit(tmp_path: 
             *,
             stream: str = "p3",
             ttl: float = 0.0,
-            cursor: tuple[str, bytes] | None = None,
+            cursors: Mapping[str, bytes] | None = None,
         ) -> None:
             self.tried += 1
             if not self.room:
                 raise TransientError("no space left", reason="DiskFull")
-            await outbox.append_readings(readings, stream=stream, ttl=ttl, cursor=cursor)
+            await outbox.append_readings(readings, stream=stream, ttl=ttl, cursors=cursors)
 
         async def append_records(self, stream: str, records: Sequence[Record]) -> None:
             await outbox.append_records(stream, records)
@@ -226,6 +228,54 @@ async def test_a_broker_that_reads_acknowledgements_late_delivers_nothing_twice(
         fake.drop()  # what it has not read by now comes again
         fake.busy = False
         await eventually(lambda: CLIENT_ID in fake.clients)
+        fake.publish("devices/a/b", b"10000")
+        await eventually(lambda: fake.waiting(CLIENT_ID) == 0)
+    assert [reading.value for reading in await stored_readings(outbox)] == list(range(10_001))
+    outbox.close()
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_more_than_can_be_remembered_is_stored_once_though_no_question_is_answered_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busy: bool
+) -> None:
+    monkeypatch.setattr(mqtt, "MOST", 2_000)
+    monkeypatch.setattr(mqtt, "UNCONFIRMED", 10**9)
+    fake, outbox = calm(), open_outbox(tmp_path)
+    fake.busy = busy
+    links: list[LinkState] = []
+
+    async def loop() -> None:
+        await run_devices(fake.dial, Site(), outbox, Patient(), on_state=links.append)
+
+    async with Running(loop):
+        await eventually(lambda: fake.subscribed(CLIENT_ID))
+        for number in range(10_000):
+            fake.publish("devices/a/b", str(number).encode())
+        await eventually(lambda: outbox.depth()["p3"].rows >= 10_000)
+        fake.drop()
+        fake.busy = False
+        await eventually(lambda: CLIENT_ID in fake.clients)
+        fake.publish("devices/a/b", b"10000")
+        await eventually(lambda: fake.waiting(CLIENT_ID) == 0)
+    assert [reading.value for reading in await stored_readings(outbox)] == list(range(10_001))
+    assert sum(each.doing == "connected" for each in links) >= 4
+    outbox.close()
+
+
+async def test_all_that_is_in_doubt_is_known_to_the_next_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqtt, "UNCONFIRMED", 10**9)
+    fake, outbox = calm(), open_outbox(tmp_path)
+    fake.busy = True
+    async with ingest(fake, outbox, Patient()):
+        for number in range(10_000):
+            fake.publish("devices/a/b", str(number).encode())
+        await eventually(lambda: outbox.depth()["p3"].rows == 10_000)
+        assert max(len(outbox.cursor(name)) for name in outbox._writer.cursors) < 31_000
+        fake.drop()
+    outbox.close()
+    fake.busy = False
+    outbox = open_outbox(tmp_path)
+    async with ingest(fake, outbox, Patient()):
         fake.publish("devices/a/b", b"10000")
         await eventually(lambda: fake.waiting(CLIENT_ID) == 0)
     assert [reading.value for reading in await stored_readings(outbox)] == list(range(10_001))

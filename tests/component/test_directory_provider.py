@@ -152,6 +152,24 @@ async def test_a_directory_that_moves_takes_the_old_one_away(provider: Directory
     assert [path.name for path in root.iterdir()] == ["b"]
 
 
+async def test_what_a_cut_left_of_one_that_moved_is_seen_and_taken_away(
+    provider: DirectoryProvider, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await converge(provider, directory(root / "a"))
+
+    def cut(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(provider, "_remove", cut)
+        with pytest.raises(KeyboardInterrupt):
+            provider._apply(directory(root / "b"), NOTHING)
+    provider = DirectoryProvider(roots=[root], denied=[], state=tmp_path / "state")
+    assert (await look(provider, directory(root / "b"))).differences == (f"path: {root / 'a'} is left over",)
+    await converge(provider, directory(root / "b"))
+    assert [path.name for path in root.iterdir()] == ["b"]
+
+
 async def test_files_and_directories_of_ours_share_a_folder(
     provider: DirectoryProvider, root: Path, tmp_path: Path
 ) -> None:

@@ -115,7 +115,11 @@ async def test_the_way_from_files_to_a_target_and_back(tmp_path: Path, broker: M
         assert edge_settings.read(tmp_path / "edge.toml").hub.port == broker.port
         code, nodes = await api.ask("GET", "/v1/nodes/press-01%2Fnode-1")
         assert (code, nodes["online"]) == (200, False)
-        assert (await api.ask("GET", "/v1/readings?site=press-01&limit=5"))[1] == {"items": [], "gaps": []}
+        assert (await api.ask("GET", "/v1/readings?site=press-01&limit=5"))[1] == {
+            "items": [],
+            "gaps": [],
+            "retired": [],
+        }
         assert (await api.ask("GET", "/v1/ledger/press-01"))[1] == {"site": "press-01", "streams": [], "exact": True}
         assert (await api.ask("DELETE", "/v1/instances/west"))[1] == {"deleted": "Greeting/west", "sites": ["press-01"]}
         assert (await api.ask("DELETE", "/v1/blueprints/greeting"))[0] == 200

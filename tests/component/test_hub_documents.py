@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from holdfast_hub.blueprint.plain import Words
-from holdfast_hub.operations import apply, objects, views
+from holdfast_hub.operations import apply, instance_views, objects
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.operations.intake import SourceFile
 from holdfast_protocol.errors import InputError
@@ -90,7 +90,7 @@ async def test_a_definition_of_kro_s_may_name_its_kind_as_one_of_ours(hub: Hub) 
     await add_site(hub)
     await put(hub, shown("Policies"))
     await put(hub, KRO_POLICY)
-    found = {(each.kind, each.name) for each in await views.list_instances(hub)}
+    found = {(each.kind, each.name) for each in await instance_views.list_instances(hub)}
     assert found == {("Policy", "ours")}
     assert [each.name for each in await objects.list_objects(hub, "Policy")] == ["containers", "paths"]
 

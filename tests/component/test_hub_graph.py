@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast_hub.operations import apply, diff, ejection, render, views
+from holdfast_hub.operations import apply, diff, ejection, instance_views, render, site_views
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.operations.placement import Asked, explain_placement
 from holdfast_hub.operations.sites import SiteWords, add_site
@@ -78,18 +78,18 @@ async def test_what_only_a_site_knows_goes_to_it_as_a_program_and_not_as_a_resou
     assert (program.blueprint, program.revision, one.owner) == ("greeting.kro.run", 1, "Greeting/west")
     assert [(late.id, late.kind) for late in one.late] == [("lines", "File")]
     assert one.schema["spec"] == {"lines": ["a"], "loud": False}
-    shown = await views.show_instance(hub, "west")
+    shown = await instance_views.show_instance(hub, "west")
     assert [each["id"] for each in shown["decided_at_the_site"]] == ["lines"]
 
 
 async def test_only_what_says_something_new_to_a_site_makes_a_new_target(hub: Hub) -> None:
     await add_west_site(hub)
     await put(hub, LATE, greeting(lines="[a]"))
-    before = (await views.show_target(hub, SITE))["generation"]
+    before = (await site_views.show_target(hub, SITE))["generation"]
     await put(hub, LATE.replace("metadata: {name: greeting.kro.run}", "metadata: {name: greeting.kro.run} # said"))
-    assert (await views.show_target(hub, SITE))["generation"] == before
+    assert (await site_views.show_target(hub, SITE))["generation"] == before
     await put(hub, LATE.replace("spec.content != ''", "spec.content == 'x'"))
-    after = await views.show_target(hub, SITE)
+    after = await site_views.show_target(hub, SITE)
     assert after["generation"] == before + 1
     assert after["content"].programs[0].revision == 3
 
@@ -146,12 +146,12 @@ async def test_sites_and_nodes_are_chosen_by_labels_and_fields_together(hub: Hub
     await add_site(hub, "b", SiteWords({"tier": "gold"}, ["east"], "", ""), author="test")
 
     async def names(labels: str, fields: str) -> list[str]:
-        return [each.name for each in await views.list_sites(hub, labels, fields)]
+        return [each.name for each in await site_views.list_sites(hub, labels, fields)]
 
     assert await names("tier=gold", "zone=west") == ["a"]
     assert await names("", "zone!=north,name!=c") == ["b"]
     assert await names("", "region=") == ["b"]
     assert await names("!tier", "zone=west") == []
-    assert await views.list_nodes(hub, "tier=gold", "zone=west") == []
+    assert await site_views.list_nodes(hub, "tier=gold", "zone=west") == []
     with pytest.raises(InputError):
         await names("", "zone")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from holdfast_hub.blueprint.plain import Words
-from holdfast_hub.operations import apply, diff, render, views
+from holdfast_hub.operations import apply, diff, instance_views, render
 from holdfast_hub.operations.apply import Applied
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.operations.intake import SourceFile
@@ -90,7 +90,7 @@ async def test_deleting_the_instance_leaves_nothing_behind(hub: Hub) -> None:
     await manifests(hub, selector="*")
     await apply.delete_instance(hub, "web", author="ann")
     assert (await content(hub)).resources == ()
-    assert await views.list_blueprints(hub) == []
+    assert await instance_views.list_blueprints(hub) == []
     assert (await manifests(hub, selector="*")).results[0].revision == 2
 
 
@@ -99,7 +99,7 @@ async def test_a_mistake_in_one_keeps_all_out_with_its_place(hub: Hub) -> None:
     with pytest.raises(InputError) as caught:
         await manifests(hub, bad, selector="*")
     assert [(each.file, each.line) for each in caught.value.problems] == [("web.yaml", 18)]
-    assert await views.list_blueprints(hub) == []
+    assert await instance_views.list_blueprints(hub) == []
 
 
 async def test_without_a_placement_they_are_refused_saying_what_to_do(hub: Hub) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast_hub.operations import apply, objects, sites, views
+from holdfast_hub.operations import apply, objects, site_views, sites
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.store import audit
 from holdfast_hub.store import targets as target_store
@@ -118,8 +118,8 @@ async def test_it_is_listed_and_shown_with_its_sites(fleet: Hub) -> None:
     assert shown["placement"]["fieldSelector"]
     assert shown["values"]["rules"][0]["name"] == "small"
     assert shown["history"]
-    assert (await views.show_site(fleet, "press-02"))["objects"] == ["Policy/short"]
-    assert (await views.show_site(fleet, SITE))["objects"] == []
+    assert (await site_views.show_site(fleet, "press-02"))["objects"] == ["Policy/short"]
+    assert (await site_views.show_site(fleet, SITE))["objects"] == []
     for kind, name in (("Policy", "long"), ("Nothing", "short")):
         with pytest.raises(NotFoundError):
             await objects.show_object(fleet, kind, name)

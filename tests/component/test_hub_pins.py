@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast_hub.operations import apply, ejection, views
+from holdfast_hub.operations import apply, ejection, instance_views
 from holdfast_hub.operations.hub import Hub
 from holdfast_protocol.errors import ConflictError, InputError
 from support.builders import SITE
@@ -48,9 +48,11 @@ async def test_a_pinned_instance_keeps_its_revision_when_the_blueprint_moves(fle
 
 
 async def test_what_is_pinned_and_what_is_newest_are_shown(fleet: Hub) -> None:
-    items = {each.name: (each.revision, each.newest, each.pinned) for each in await views.list_instances(fleet)}
+    items = {
+        each.name: (each.revision, each.newest, each.pinned) for each in await instance_views.list_instances(fleet)
+    }
     assert items == {"west": (1, 2, True), "other": (2, 2, False)}
-    shown = await views.show_instance(fleet, "west")
+    shown = await instance_views.show_instance(fleet, "west")
     assert (shown["revision"], shown["newest"], shown["pinned"]) == (1, 2, True)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from holdfast_hub.operations import sites
 from holdfast_hub.operations.hub import Hub
-from holdfast_hub.operations.views import show_site
+from holdfast_hub.operations.site_views import show_site
 from holdfast_hub.store import sites as rows
 from holdfast_protocol.errors import ConflictError, InputError, NotFoundError
 from holdfast_protocol.wire.drift import Rule

@@ -147,6 +147,7 @@ async def test_a_built_in_module_is_there_and_its_parameters_are_said_to_be_else
     assert (seen.readiness, seen.reason, seen.detail["standing"]) == ("ready", "NextLoad", "built-in")
     assert seen.message.startswith("max_loop is 4; ")
     assert "command line" in seen.message
+    assert "needsBoot" not in seen.status  # it would not help
     assert machine.log == []
 
 
@@ -154,6 +155,7 @@ async def test_parameters_of_a_loaded_module_hold_from_its_next_load(machine: Ma
     machine.put("loop", max_loop="4")
     seen = await machine.converge(module(parameters={"max_loop": 8}))
     assert seen.message == "max_loop is 4; parameters are given when it is loaded next"
+    assert seen.status["needsBoot"] == seen.message
 
 
 async def test_another_module_takes_the_place_of_the_first(machine: Machine) -> None:

@@ -119,6 +119,18 @@ async def test_a_person_s_file_in_the_folder_holds_back_everything_or_what_it_na
         await it.reaches("Converged")
 
 
+async def test_a_file_whose_name_is_no_text_holds_back_and_ends_nothing(it: TestSite, tmp_path: Path) -> None:
+    (tmp_path / "not-now").mkdir()
+    note = os.fsencode(tmp_path / "not-now") + b"/caf\xe9"
+    Path(os.fsdecode(note)).touch()
+    async with Running(*it.loops()):
+        await it.give(a_target(file_body("a", "/srv/a")))
+        assert "caf? is there" in await until_refused(it)
+        os.unlink(note)
+        await it.passes(11)
+        await it.reaches("Converged")
+
+
 async def test_a_folder_full_of_traps_is_read_in_no_time(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("/etc/shadow")
@@ -155,6 +167,21 @@ async def test_a_command_that_does_not_end_is_ended_with_all_it_started(tmp_path
     assert "no answer within 0.5 s" in found
     child = int((tmp_path / "child").read_text())
     await eventually(lambda: not Path(f"/proc/{child}").exists() or " Z " in Path(f"/proc/{child}/stat").read_text())
+
+
+async def test_a_command_that_ends_at_the_moment_it_is_ended_is_none_that_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killpg = os.killpg
+
+    def gone(group: int, number: int) -> None:
+        killpg(group, number)
+        raise ProcessLookupError
+
+    command = script(tmp_path / "slow", "exec sleep 60")
+    monkeypatch.setattr(os, "killpg", gone)
+    said = await questions.put(Ask("exec", (command,), 60), KEY, within=0.2, commands=[command])
+    assert said.startswith("no answer within")
 
 
 async def test_a_command_the_machine_does_not_list_is_not_started(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ async def test_readings_go_to_the_class_their_route_names(tmp_path: Path) -> Non
     hub, outbox = Hub(tmp_path / "hub"), open_outbox(tmp_path / "edge")
     states = [Reading("d", "mode", n, text) for n, text in enumerate(("off", "on", "off"))]
     await outbox.append_readings([*states, Reading("d", "level", 9, 1)], stream="p1")
-    await outbox.append_readings(readings(100, 2), stream="p2", cursor=("devices", b"x"))
+    await outbox.append_readings(readings(100, 2), stream="p2", cursors={"devices": b"x"})
     assert {name: depth.rows for name, depth in outbox.depth().items()} == {"p0": 0, "p1": 2, "p2": 2, "p3": 0}
     assert outbox.depth()["p1"].lost == 0  # a newer value of the same series is no loss
     await drained(hub, outbox, "p1")

@@ -171,6 +171,7 @@ async def test_a_request_that_is_none_ends_its_own_connection_only(
     monkeypatch.setattr(server, "WITHIN", 0.2)
     async with browsing(tmp_path) as browser:
         assert b" 400 " in await browser.raw(b"\x16\x03\x01 nonsense\r\n\r\n")
+        assert b" 400 " in await browser.raw(b"GET //[ HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert await browser.raw(b"GET /" + b"a" * (MAX_HEAD + 100)) == b""
         async with await browser.connect() as slow:  # says half a word and waits
             await slow.send(b"GE")

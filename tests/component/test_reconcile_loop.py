@@ -107,6 +107,26 @@ async def test_any_number_of_wakes_is_one_look_and_a_wake_during_a_look_is_anoth
         await never(lambda: it.provider.looks > looks + 2)
 
 
+async def test_what_a_look_saw_before_a_change_ended_is_not_changed_again(tmp_path: Path) -> None:
+    quick, slow = FakeProvider("File"), FakeProvider("Directory")
+    it = TestSite(tmp_path, quick, slow)
+    folder = {**file_body("b", "/srv/b"), "kind": "Directory"}
+    async with Running(*it.loops()):
+        quick.gate = anyio.Event()
+        await it.give(a_target(file_body("a", "/srv/a"), folder))
+        await eventually(lambda: ("apply", "File/a") in quick.calls)
+        await eventually(lambda: "Directory/b" in slow.world)
+        slow.look_gate, before = anyio.Event(), quick.looks
+        it.site.wakes.wake()
+        await eventually(lambda: quick.looks > before and slow.look_gate is not None)  # it saw no File/a
+        quick.gate.set()
+        await eventually(lambda: not it.site.executor.running)
+        slow.look_gate.set()
+        await it.reaches("Converged")
+        assert quick.changes() == [("apply", "File/a")]
+    it.close()
+
+
 async def test_dependencies_are_made_in_order_and_removed_in_reverse(it: TestSite) -> None:
     async with Running(*it.loops()):
         await it.give(chained("c", "b", "a"))

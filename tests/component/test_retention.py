@@ -11,7 +11,7 @@ from holdfast_hub.blueprint.retention import Spec
 from holdfast_hub.operations import readings
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.operations.retention import retire_readings
-from holdfast_hub.store import retired
+from holdfast_hub.store import freed, retired, sizes
 from holdfast_protocol.wire.readings import Reading
 from support.builders import SITE
 from support.clock import FakeClock
@@ -106,6 +106,14 @@ async def test_what_is_above_the_high_water_mark_waits(hub: Hub) -> None:
     ("spec", "at"),
     [
         ({}, ()),
+        ({"maxBytes": "much"}, ("maxBytes",)),
+        ({"maxBytes": "10k"}, ("maxBytes",)),
+        ({"tiers": [{"every": "1m"}], "classes": ["p3"]}, ("tiers",)),
+        ({"tiers": [{"every": "1s"}]}, ("tiers", 0, "every")),
+        ({"tiers": [{"every": "1h"}, {"every": "90m"}]}, ("tiers", 1, "every")),
+        ({"tiers": [{"every": "1m"}, {"every": "1h", "maxAge": "1d"}]}, ("tiers", 1, "maxAge")),
+        ({"tiers": [{"every": "400d"}]}, ("tiers", 0, "every")),
+        ({"tiers": [{"every": f"{2**n}m"} for n in range(5)]}, ("tiers",)),
         ({"maxAge": "soon"}, ("maxAge",)),
         ({"maxAge": "5s"}, ("maxAge",)),
         ({"maxAge": "1d", "metrics": [""]}, ("metrics",)),
@@ -117,6 +125,84 @@ async def test_what_is_above_the_high_water_mark_waits(hub: Hub) -> None:
 )
 def test_a_retention_that_cannot_be_is_refused(spec: dict[str, Any], at: tuple[str, ...]) -> None:
     assert [each.path for each in retention.flaws(spec)] == [at]
+
+
+SIZE = 28  # bytes of a number
+
+
+async def test_what_is_too_much_goes_oldest_first_at_each_site_and_is_counted(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retired, "SLICE", 30)
+    monkeypatch.setattr(retention, "room", lambda spec: SIZE * 100 if spec.max_bytes else 0)
+    await add_site(hub)
+    await add_site(hub, "east-1", "east")
+    await put(hub, policy("room", "maxBytes: 1Mi, metrics: [t*]"))
+    sender = Sender(hub)
+    sender.send(*aged(hub, "t", *(n / 1440 for n in range(150))), *aged(hub, "u", *range(200)))
+    Sender(hub, "east-1").send(*aged(hub, "t", *range(90)))
+    assert await retire_readings(hub) == 50
+    assert sorted(await kept(hub, "t")) == [n / 1440 for n in range(100)]
+    assert await account(hub) == (350, 300, 50, True)
+    sender.send(*aged(hub, "t2", *(n / 1440 for n in range(20))), *aged(hub, "t", 7000.0))
+    assert await retire_readings(hub) == 21
+    assert (len(await kept(hub, "t")), len(await kept(hub, "t2")), len(await kept(hub, "u"))) == (80, 20, 200)
+    assert len(await kept(hub, site="east-1")) == 90
+
+
+async def test_sizes_are_those_of_what_is_there(hub: Hub) -> None:
+    await add_site(hub)
+    await put(hub, policy("room", "maxBytes: 1Mi"), policy("days", "maxAge: 3d"))
+    sender = Sender(hub)
+    for first in range(0, 60, 20):
+        sender.send(*aged(hub, "t", *(n / 10 for n in range(first, first + 20))), Reading("a", "s", hub.now(), "größe"))
+        await retire_readings(hub)
+        with hub.streams.database.reading() as connection:
+            found = connection.execute(
+                "SELECT series, stream, day, readings, bytes FROM sizes ORDER BY 1, 2, 3"
+            ).fetchall()
+            wanted = connection.execute(
+                f"SELECT series, stream, time / 86400000 * 86400000, count(*), sum({sizes.BYTES})"
+                " FROM readings GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+            ).fetchall()
+        assert found == wanted
+    assert len(found) == 4 + 1
+
+
+async def test_a_bound_in_bytes_is_of_the_classes_it_names(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "room", lambda spec: SIZE * 10 if spec.max_bytes else 0)
+    await add_site(hub)
+    await put(hub, policy("room", "maxBytes: 1Mi, classes: [p1]"))
+    Sender(hub).send(*aged(hub, "t", *range(50)))
+    assert await retire_readings(hub) == 0
+
+
+async def test_the_room_of_what_went_is_given_back_to_the_disk(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(freed, "SPARE", 8)
+    await add_site(hub)
+    sender = Sender(hub)
+    for first in range(0, 400, 100):
+        sender.send(*(Reading("d", "s", n, f"{n} {'x' * 2000}") for n in range(first, first + 100)))
+    await put(hub, policy("short", "maxAge: 1d"))
+
+    def pages() -> int:
+        with hub.streams.database.reading() as connection:
+            return int(connection.execute("PRAGMA page_count").fetchone()[0])
+
+    before = pages()
+    assert await retire_readings(hub) == 399
+    assert pages() < before / 4
+    assert hub.streams.database.path.stat().st_size <= before * 4096
+
+
+def test_the_longest_age_of_a_copy_counts_and_none_is_for_ever() -> None:
+    def spec(*tiers: tuple[str, str], metrics: tuple[str, ...] = ()) -> Spec:
+        return Spec(tiers=tuple(retention.Tier(*each) for each in tiers), metrics=metrics)
+
+    specs = [spec(("1m", "1d"), ("1h", "")), spec(("1m", "2d"), ("1h", "9d"), metrics=("t",)), spec(("1d", "4d"))]
+    assert retention.tiers(specs, "d", "t") == {60_000: 2 * DAY, 3_600_000: 0, DAY: 4 * DAY}
+    assert retention.tiers(specs[:1], "d", "u") == {60_000: DAY, 3_600_000: 0}
+    assert retention.tiers(specs[::-1], "d", "t")[3_600_000] == 0
 
 
 def test_ages_are_by_class() -> None:

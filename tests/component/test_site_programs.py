@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from holdfast_edge.core.programs import Compiled
@@ -228,4 +229,35 @@ async def test_an_object_no_target_made_is_asked_of_its_provider(tmp_path: Path)
         await eventually(lambda: content(site, "web") == "4")
         await site.reaches("Converged")
         assert "File/theirs" not in provider.world
+    site.close()
+
+
+async def test_a_provider_that_gives_no_answer_holds_up_a_look_once_and_not_for_every_object(tmp_path: Path) -> None:
+    class Silent(Finding):
+        asked = 0
+
+        async def find(self, kind: str, name: str, namespace: str) -> list[dict[str, Any]]:
+            self.asked += 1
+            await anyio.sleep_forever()
+            return []
+
+    names = [f"theirs{number}" for number in range(6)]
+    references = "".join(
+        f"    - id: {name}\n      externalRef: {{apiVersion: v1, kind: File, metadata: {{name: {name}}}}}\n"
+        for name in names
+    )
+    head, resources, rest = APP.partition("  resources:\n")
+    provider = Silent()
+    site = TestSite(tmp_path, provider)
+    async with Running(*site.loops()):
+        await site.give(a_site_target(f"{head}{resources}{references}{rest}"))
+        await eventually(lambda: provider.asked > 0)
+        looks = provider.looks
+
+        def looked() -> bool:
+            site.site.wakes.wake()
+            return provider.looks > looks + 1
+
+        await eventually(looked)
+        assert provider.asked <= provider.looks
     site.close()

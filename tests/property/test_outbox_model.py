@@ -59,7 +59,7 @@ class OutboxModel(RuleBasedStateMachine):
     @rule(count=st.integers(1, 30), text=st.sampled_from([0, 0, 50, 400]))
     def append_readings(self, count: int, text: int) -> None:
         self.cursor = b"%d" % self.number
-        self.run(self.outbox.append_readings, readings(self.number, count, text=text), cursor=("devices", self.cursor))
+        self.run(self.outbox.append_readings, readings(self.number, count, text=text), cursors={"devices": self.cursor})
         self.rows["p3"] += [Row(self.number + n) for n in range(count)]
         self.number += count
 

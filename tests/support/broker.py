@@ -10,15 +10,14 @@ import copy
 import random
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 
 import anyio
 import msgspec
 from anyio.lowlevel import checkpoint
 
 from holdfast_protocol.errors import LinkLost, MisuseError
-from holdfast_protocol.runtime.mqtt import Connected, Connection, Delivery, Options, Subscription
-
-LARGEST = 268_435_455
+from holdfast_protocol.runtime.mqtt import LARGEST, Connected, Connection, Delivery, Options, Subscription
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -279,7 +278,15 @@ class FakeConnection:
             filters[each.filter] = each
             self._broker.give_retained(self.options, each, new=new)
 
-    async def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> int:
+    async def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        properties: Sequence[tuple[str, str]] = (),
+    ) -> int:
         if len(topic) + len(payload) + 16 > self._broker._max_packet:
             raise MisuseError(
                 f"{topic}: {len(payload)} bytes, the broker takes {self._broker._max_packet}", reason="TooLarge"
@@ -301,16 +308,33 @@ class FakeConnection:
                 self._woken = anyio.Event()
             await self._woken.wait()
 
-    def acknowledge(self, delivery: Delivery) -> None:
+    async def receive_all(self, most: int, within: float, size: int = LARGEST) -> list[Delivery]:
+        found = [await self.receive()]
+        while len(found) < most and size == LARGEST:
+            delivery = self._broker.next_delivery(self.options)
+            if delivery is None:
+                break
+            found.append(delivery)
+        with suppress(LinkLost):  # the next call says so
+            self._break_perhaps()
+        return found
+
+    def acknowledge(self, *deliveries: Delivery) -> None:
         self._check()
-        if delivery.qos:
-            self._acknowledged.append(delivery.mid)
-            if not self._broker.busy and self._broker.roll(0.5):
-                self._flush(lost=False)
+        for delivery in deliveries:
+            if delivery.qos:
+                self._acknowledged.append(delivery.mid)
+                if not self._broker.busy and self._broker.roll(0.5):
+                    self._flush(lost=False)
 
     async def round_trip(self, *, beside: bool = False) -> None:
         await self._step()
         self._flush(lost=False)
+
+    async def leave(self) -> bool:
+        await self._step()
+        await self.close()
+        return True
 
     async def close(self) -> None:
         if self._connected and self._lost is None:

@@ -2,13 +2,16 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from support import mosquitto, publisher
 from support.waiting import until
 
 BIN = Path(sys.prefix) / "bin"
@@ -153,3 +156,35 @@ def ended(*programs: Program) -> Iterator[None]:
     finally:
         for program in programs:
             program.kill()
+
+
+def publishers(folder: Path, port: int, count: int) -> tuple[list[Program], list[Path]]:
+    """Return devices press-0, … that publish through the broker at `port`, and the files of what each was told is safe."""
+    files = [folder / f"sent-{number}" for number in range(count)]
+    words = [sys.executable, publisher.__file__, "127.0.0.1", str(port)]
+    return [
+        Program([*words, f"press-{number}", path, "60"], folder / "devices.log") for number, path in enumerate(files)
+    ], files
+
+
+def published(files: Sequence[Path]) -> Counter[tuple[str, int]]:
+    """Return how often each device was told that a value is safe."""
+    return Counter(
+        (f"press-{number}", int(value)) for number, path in enumerate(files) for value in path.read_text().split()
+    )
+
+
+def kill_one(chance: random.Random, agent: Agent, hub: Hub, broker: mosquitto.Mosquitto) -> None:
+    """Kill the agent, the hub or its broker, which loses its store in three of ten, and start it again."""
+    victim = chance.choice(("agent", "hub", "broker"))
+    if victim == "agent":
+        agent.kill()
+        agent.start()
+    elif victim == "hub":
+        hub.kill()
+        hub.start()
+    else:
+        broker.kill()
+        if chance.random() < 0.3:
+            broker.wipe()
+        broker.restart()

@@ -111,6 +111,7 @@ class Handler(BaseHTTPRequestHandler):
         if body != OBJECTS.get(path):
             VERSION[0] += 1
             body["metadata"]["resourceVersion"] = str(VERSION[0])
+        body["metadata"]["managedFields"] = [{"manager": each} for each in sorted(owners) if owners[each]]
         OBJECTS[path], OWNERS[path] = body, owners
         LOCK.notify_all()
 

@@ -152,6 +152,15 @@ class Machine:
         self._ended()
         self.start(plugged=plugged)
 
+    def is_down(self) -> bool:
+        """Return whether it has ended by itself."""
+        return self._nspawn is None or self._nspawn.poll() is not None
+
+    def come_back(self) -> None:
+        """Boot again, after it has ended by itself: what the firmware does of a real one."""
+        self._ended()
+        self.start()
+
     def cut_power(self) -> None:
         """End every process of the machine at once; `start` boots it again."""
         cgroups.clear(leftovers.group(self.folder))

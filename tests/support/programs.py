@@ -10,7 +10,7 @@ from holdfast_edge.core.sights import Look, Reference
 from holdfast_hub.blueprint.instance import check_instance
 from holdfast_hub.blueprint.program import program_of
 from holdfast_hub.core.target import Contribution, compose
-from holdfast_hub.operations.proposal import rendered_resources
+from holdfast_hub.operations.instance_rows import rendered_resources
 from holdfast_protocol.blueprint.definition import check_blueprint
 from holdfast_protocol.blueprint.documents import read_documents
 from holdfast_protocol.wire.messages import Condition

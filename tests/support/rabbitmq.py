@@ -38,7 +38,7 @@ class RabbitMQ:
             "disk_free_limit.absolute = 10MB\nvm_memory_high_watermark.absolute = 512MB\n"
             "tcp_listen_options.exit_on_close = false\n"
         )
-        (folder / "plugins").write_text("[].\n")
+        (folder / "plugins").write_text("[rabbitmq_amqp1_0].\n")
         self._environment = {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": str(folder),

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from holdfast_edge.core.observed import Observed
-from holdfast_edge.ingest.intake import Sink
 from holdfast_edge.ingest.supervisor import run_sources
+from holdfast_edge.ingest.taking import Sink
 from holdfast_edge.providers.port import Scope
 from holdfast_edge.providers.sources.provider import DeviceSourceProvider
+from holdfast_edge.store.orders import Orders
 from holdfast_edge.store.sources import Sources
 from holdfast_protocol.runtime import paho
 from holdfast_protocol.runtime.clock import Clock, SystemClock
@@ -60,12 +61,14 @@ class Site(NamedTuple):
 
 
 @asynccontextmanager
-async def running_sources(folder: Path, outbox: Sink, clock: Clock | None = None) -> AsyncIterator[Site]:
+async def running_sources(
+    folder: Path, outbox: Sink, clock: Clock | None = None, orders: Orders | None = None
+) -> AsyncIterator[Site]:
     """Yield a provider beside the loops of what it keeps in `folder`."""
     sources = Sources(folder)
 
     async def loop() -> None:
-        await run_sources(sources, paho.dial, outbox, clock or Hasty(), site=SiteName("site-1"))
+        await run_sources(sources, paho.dial, outbox, clock or Hasty(), site=SiteName("site-1"), orders=orders)
 
     async with Running(loop):
         yield Site(DeviceSourceProvider(sources), sources)

@@ -31,6 +31,7 @@ SPECIMENS: Final[dict[str, dict[str, Any]]] = {
     "Time": {"timezone": "Europe/Berlin"},
     "Kubernetes": {"manifests": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}]},
     "DeviceSource": {"mqtt": {"host": "127.0.0.1", "topics": ["devices/#"]}},
+    "Bridge": {"remote": {"host": "127.0.0.1"}, "out": [{"topic": "devices/#", "prefix": "sites/"}]},
     "Hostname": {"hostname": "press-01"},
     "Package": {"name": "hello"},
     "User": {"name": "hostile"},

@@ -171,7 +171,9 @@ class Wire:
     def _happens(self) -> bool:
         return self._random.random() < self._chance
 
-    async def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> int:
+    async def publish(
+        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, properties: object = ()
+    ) -> int:
         if self._budget == 0:
             raise LinkLost("cut")
         self._budget -= 1

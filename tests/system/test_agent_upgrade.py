@@ -2,20 +2,16 @@
 healthy are gone back from by what needs neither of them."""
 
 import re
-import shutil
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import holdfast_edge
-import holdfast_protocol
 from support.booted import Booted, booted
 from support.fleet import BIN
-from support.machines import Machine
+from support.slots import bring_wheels, start_agent
 from support.waiting import until
 
 pytestmark = [
@@ -23,16 +19,6 @@ pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.invariant("agent-is-never-its-own-casualty"),
 ]
-UNIT = f"""\
-[Unit]
-StartLimitIntervalSec=0
-[Service]
-ExecStart={BIN}/python /var/lib/holdfast/slots/launch.py run --config /etc/holdfast/edge.toml
-Restart=always
-RestartSec=0.1
-[Install]
-WantedBy=multi-user.target
-"""
 CRASHES = "async def run_agent(settings, config):\n    raise SystemExit('broken')\n"
 HANGS = """\
 from pathlib import Path
@@ -51,10 +37,7 @@ def site() -> Iterator[Booted]:
         machine = it.machine
         text = machine.read("/etc/holdfast/edge.toml").replace("rollback = false", "rollback = true")
         machine.write("/etc/holdfast/edge.toml", text, mode=0o600)
-        made = machine.run([str(BIN / "holdfast-edge"), "slots"])
-        assert "launch.py run" in made.stdout
-        machine.run(["systemctl", "stop", "holdfast-edge.service"])
-        machine.start_unit("holdfast-edge.service", UNIT)
+        start_agent(machine)
         it.give(motd("1"), version("0.1.0", "good"))
         it.settled(within=40)
         yield it
@@ -67,26 +50,6 @@ def motd(text: str) -> dict[str, Any]:
 def version(number: str, folder: str) -> dict[str, Any]:
     spec = {"version": number, "wheels": f"/opt/wheels/{folder}", "deadlineSeconds": 15}
     return {"kind": "AgentVersion", "name": "agent", "spec": spec}
-
-
-def wheels(machine: Machine, folder: str, number: str, agent: str = "", steps: str = "") -> None:
-    """Bring wheels of this very code, with another version, and maybe another agent, to the machine."""
-    with tempfile.TemporaryDirectory() as name:
-        for package in (holdfast_edge, holdfast_protocol):
-            place = Path(name) / package.__name__
-            shutil.copytree(package.__path__[0], place, ignore=shutil.ignore_patterns("__pycache__"))
-        (Path(name) / "holdfast_protocol/__init__.py").write_text(f'VERSION = "{number}"\n')
-        if agent:
-            (Path(name) / "holdfast_edge/agent.py").write_text(agent)
-        if steps:
-            place_of_steps = Path(name) / "holdfast_edge/store/schema"
-            (place_of_steps / f"{len(list(place_of_steps.glob('*.sql'))) + 1:04d}_newer.sql").write_text(steps)
-        for package in ("holdfast_edge", "holdfast_protocol"):
-            wheel = Path(name) / f"{package}-{number}-py3-none-any.whl"
-            with zipfile.ZipFile(wheel, "w") as archive:
-                for path in sorted((Path(name) / package).rglob("*")):
-                    archive.write(path, path.relative_to(name))
-            machine.write(f"/opt/wheels/{folder}/{wheel.name}", wheel.read_bytes())
 
 
 def runs(site: Booted) -> str:
@@ -128,7 +91,7 @@ def falls_back(site: Booted, said: str) -> None:
 
 def test_a_good_version_is_installed_beside_started_and_stays(site: Booted) -> None:
     assert (runs(site), slot(site)) == ("0.1.0", "a")
-    wheels(site.machine, "good", "0.2.0")
+    bring_wheels(site.machine, "good", "0.2.0")
     site.give(motd("2"), version("0.2.0", "good"))
     until(lambda: runs(site) == "0.2.0", 60, "the new version at the hub")
     site.settled(within=40)
@@ -137,7 +100,7 @@ def test_a_good_version_is_installed_beside_started_and_stays(site: Booted) -> N
 
 
 def test_a_version_that_crashes_at_start_is_gone_back_from_by_the_launcher(site: Booted) -> None:
-    wheels(site.machine, "crashes", "0.3.0", agent=CRASHES)
+    bring_wheels(site.machine, "crashes", "0.3.0", agent=CRASHES)
     site.give(motd("3"), version("0.3.0", "crashes"))
     falls_back(site, r"0\.3\.0 was gone back from: it was started 3 times")
     assert (runs(site), slot(site)) == ("0.2.0", "b")
@@ -145,7 +108,7 @@ def test_a_version_that_crashes_at_start_is_gone_back_from_by_the_launcher(site:
 
 def test_a_version_that_never_gets_healthy_is_gone_back_from_by_the_guard(site: Booted) -> None:
     before = schema(site)
-    wheels(site.machine, "hangs", "0.4.0", agent=HANGS, steps=SCHEMA)
+    bring_wheels(site.machine, "hangs", "0.4.0", agent=HANGS, steps=SCHEMA)
     site.give(motd("4"), version("0.4.0", "hangs"))
     until(lambda: schema(site) == before + 1, 60, "the new version to change the database")
     falls_back(site, r"0\.4\.0 was gone back from: it was not healthy within 15 s")
@@ -154,7 +117,7 @@ def test_a_version_that_never_gets_healthy_is_gone_back_from_by_the_guard(site: 
 
 
 def test_wheels_that_are_not_what_they_say_are_refused_before_anything_changes(site: Booted) -> None:
-    wheels(site.machine, "other", "0.5.0")
+    bring_wheels(site.machine, "other", "0.5.0")
     site.give(motd("5"), version("0.6.0", "other"))
     falls_back(site, "the wheels are of version 0.5.0, not 0.6.0")
     assert (runs(site), slot(site)) == ("0.2.0", "b")

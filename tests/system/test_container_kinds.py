@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import anyio
 import pytest
 
+from holdfast_edge.providers.container.engine import Engine
 from holdfast_edge.providers.port import Observed
 from holdfast_protocol.errors import TransientError
 from holdfast_protocol.wire.target import Resource
@@ -187,6 +188,27 @@ async def test_a_daemon_set_is_one_pod_on_this_node(site: Site) -> None:
     assert (await site.apply(wanted)).as_wanted
     await site.remove(wanted)
     assert site.containers() == []
+
+
+async def test_all_that_begins_at_once_finds_itself_in_one_network(site: Site) -> None:
+    def networks() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = site.engine.client.networks(names=["^holdfast-lyon$"])
+        return found
+
+    engines = [Engine(site.engine.url) for _ in range(6)]  # as each provider has its own
+    async with anyio.create_task_group() as group:
+        for each in engines:
+            group.start_soon(each.ensure_network, "holdfast-lyon", {})
+    assert len(networks()) == 1
+    kept = networks()[0]["Id"]
+    site.engine.client.create_network(
+        "holdfast-lyon", driver="bridge"
+    )  # the engine takes it, and knows neither by name
+    await engines[0].ensure_network("holdfast-lyon", {})
+    assert [each["Id"] for each in networks()] == [kept]
+    for each in engines:
+        await each.remove_idle_network("holdfast-lyon")
+        await each.close()
 
 
 async def settled(site: Site, wanted: Resource, reason: str) -> Observed:

@@ -22,13 +22,15 @@ pytestmark = [
 HOST0 = "[Match]\nName=host0\n[Link]\nUnmanaged=yes\n"
 PORTS = "/proc/sys/net/ipv4/ip_local_port_range"
 SETTINGS = "/etc/holdfast/edge.toml"
+MAY = ("--kernel", "--network", "--systemd", "system", "--file-root", "/etc")
+RULESET = "/etc/nftables.conf"
 
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Booted]:
     with (
         tempfile.TemporaryDirectory(prefix="hf-") as name,
-        booted(Path(name), "press-01", "--kernel", "--network") as it,
+        booted(Path(name), "press-01", *MAY) as it,
     ):
         machine = it.machine
         machine.write("/etc/systemd/network/50-host0.network", HOST0)
@@ -72,6 +74,23 @@ def ports(value: str) -> dict[str, Any]:
 
 def wall(*rules: dict[str, Any]) -> dict[str, Any]:
     return {"kind": "Firewall", "name": "wall", "spec": {"policy": {"input": "drop"}, "rules": list(rules)}}
+
+
+def other_firewall(site: Booted) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A firewall that is not ours, in the machine's own file, loaded by its own unit: of the hub's packets it lets none
+    out, also of a connection that stands. A Firewall cannot: its always open rules come first in each of its chains."""
+    text = (
+        "flush ruleset\n"
+        "table inet machine {\n  chain out {\n    type filter hook output priority -10; policy accept;\n"
+        f"    ip daddr {hub_of(site)} drop\n  }}\n}}\n"
+    )
+    rules = {"kind": "File", "name": "rules", "spec": {"path": RULESET, "content": text}}
+    loaded = {"kind": "SystemdUnit", "name": "nftables", "spec": {"name": "nftables.service", "running": True}}
+    return rules, loaded
+
+
+def blocked(site: Booted) -> bool:
+    return f"ip daddr {hub_of(site)} drop" in site.machine.run(["nft", "list", "ruleset"]).stdout
 
 
 def way(site: Booted) -> str:
@@ -140,3 +159,19 @@ def test_when_the_agent_hangs_the_guard_goes_back(site: Booted) -> None:
     until(lambda: way(site) == "host0", 60, "the guard to go back")
     said = rolled_back(site)
     assert "the agent was gone or hung" in said["message"]
+
+
+def test_a_firewall_that_cuts_the_hub_is_gone_back_from_and_the_hub_hears_why(site: Booted) -> None:
+    before = site.machine.read(RULESET) if site.machine.exists(RULESET) else None
+    rules, loaded = other_firewall(site)
+    site.give(lan(), ports("32768 60999"), rules, loaded)
+    until(lambda: blocked(site), 30, "the hub to be cut off")
+    site.machine.run(["systemctl", "is-active", "nftables.service"])
+    until(lambda: not blocked(site), 60, "the way to be back")
+    said = rolled_back(site)
+    assert said["reason"] == "RevertedByDeadMan"
+    assert "no connection to the hub could be made for 8 s" in said["message"]
+    assert site.machine.run(["systemctl", "is-active", "nftables.service"], check=False).returncode
+    assert (site.machine.read(RULESET) if site.machine.exists(RULESET) else None) == before
+    site.give(lan(), ports("32768 60999"))
+    site.settled("Converged", within=40)

@@ -127,9 +127,14 @@ async def test_the_page_s_documents_are_taken_and_shown(hub: Hub) -> None:
     assert {each["name"]: each["to"] for each in hub.call("get", "sinks", "-o", "json").json["items"]} == {
         "lake": "webhook",
         "plant-db": "postgresql",
+        "metrics": "otlp",
+        "stream": "nats",
+        "log": "kafka",
     }
     assert "https://lake.example" in hub.call("describe", "sink", "lake").out
-    for name in ("lake", "plant-db"):
+    again = hub.call("sink", "replay", "lake", "--from", "7d", "-o", "json")
+    assert again.json["replaying"] > 0, again.err
+    for name in ("lake", "plant-db", "metrics", "stream", "log"):
         assert hub.call("delete", "sink", name, "--yes").status == 0
     assert hub.call("ledger", "press-01").status == 0
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from support import mosquitto
@@ -24,7 +25,7 @@ spec:
         kind: DeviceSource
         metadata: {name: hall-a}
         spec:
-          mqtt: {host: 127.0.0.1, port: "${schema.spec.port}", topics: [plant/#]}
+          mqtt: {host: 127.0.0.1, port: "${schema.spec.port}", topics: [plant/#], commands: {answer: "done/{device}"}}
           rules:
             - match: plant/{area}/{device}/{metric}
               value: $${payload.v * 2.0}
@@ -70,6 +71,21 @@ def test_a_blueprint_brings_inputs_to_a_site_and_their_readings_to_the_hub(tmp_p
                 return {(each["device"], each["metric"], each["value"], each.get("unit", "")) for each in found}
 
             until(lambda: held() >= {("oven", "t", 43.0, "Cel"), ("cart", "load", 7, "")}, 20, "the readings")
+            # What the page on device sources says of commands, from the hub to the device and back.
+            listen = ["mosquitto_sub", "-p", str(broker.port), "-q", "1", "-i", "oven", "-c", "-t", "commands/oven/+"]
+            subprocess.run([*listen, "-E"], check=True)  # from here on the broker keeps what it misses
+            ear = subprocess.Popen([*listen, "-C", "1"], stdout=subprocess.PIPE)
+            with ear, ThreadPoolExecutor(1) as threads:
+                words = ["device", "command", "press-01/oven", "open", "--data", "5", "--deadline", "30s", "--wait"]
+                ordered = threads.submit(hub.call, *words)
+                given = json.loads(ear.communicate(timeout=30)[0])
+                word = json.dumps({"id": given["id"], "opened": given["data"]})
+                subprocess.run([*line[:5], "-t", "done/oven", "-m", word], check=True)
+                told = ordered.result()
+            assert (told.status, "answered" in told.out, '"opened": 5' in told.out) == (0, True, True), told
+            refused = hub.call("device", "command", "press-01/cart", "open", "--deadline", "30s", "--wait")
+            assert (refused.status, "NoWay" in refused.out + refused.err) == (1, True), refused
+
             shown = agent.call("ingest")
             assert "DeviceSource/hall-a connected" in " ".join(shown.out.split())
             seen = json.loads(agent.call("ingest", "-o", "json").out)["sources"]

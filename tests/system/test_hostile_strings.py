@@ -25,6 +25,7 @@ ONE_OF_THEM = {"StatefulSet", "DaemonSet", "Job", "CronJob", "Deployment"}  # po
 ELSEWHERE = {
     "Kubernetes",
     "DeviceSource",
+    "Bridge",
 }  # no server here: what they send is data of a protocol, and no program is run
 OPTIONS = ["--file-root", "/srv", "--systemd", "system", "--engine", "unix:///run/docker.sock", "--kernel", "--network"]
 MORE = ["--machine", "--packages", "--accounts", "--security"]

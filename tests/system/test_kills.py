@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from support import crashes, machines, mosquitto, publisher
-from support.fleet import Agent, Hub, Program, ended
+from support import crashes, machines, mosquitto
+from support.fleet import Agent, Hub, ended, kill_one, published, publishers
 from support.waiting import until
 
 KILLS = 200
@@ -44,12 +44,7 @@ def test_no_reading_is_lost_or_doubled_and_the_site_follows_through_two_hundred_
             agent = Agent(hub, tmp_path / "site", "press-01", devices=site_broker.port)
             file = agent.root / "motd"
             assert hub.call("apply", "-f", blueprint).status == 0
-            sent = [tmp_path / f"sent-{number}" for number in range(3)]
-            module = [sys.executable, publisher.__file__, "127.0.0.1", str(site_broker.port)]
-            devices = [
-                Program([*module, f"press-{number}", path, "60"], tmp_path / "devices.log")
-                for number, path in enumerate(sent)
-            ]
+            devices, sent = publishers(tmp_path, site_broker.port, 3)
             with ended(agent, *devices):
                 agent.start()
                 until(lambda: hub.site("press-01")["online"], 30, "the agent to be seen")
@@ -61,29 +56,14 @@ def test_no_reading_is_lost_or_doubled_and_the_site_follows_through_two_hundred_
                         generation += 1
                         hub.call("apply", "-f", "-", given=instance(file, generation))
                     time.sleep(chance.expovariate(1 / SPREAD))  # the moment of the kill is the point of the test
-                    victim = chance.choice(("agent", "hub", "broker"))
-                    if victim == "agent":
-                        agent.kill()
-                        agent.start()
-                    elif victim == "hub":
-                        hub.kill()
-                        hub.start()
-                    else:
-                        broker.kill()
-                        if chance.random() < 0.3:
-                            broker.wipe()
-                        broker.restart()
+                    kill_one(chance, agent, hub, broker)
                 hub.ready(60)
                 generation += 1
                 final = hub.call("apply", "-f", "-", given=instance(file, generation))
                 assert final.status == 0, final.err
                 for device in devices:
                     assert device.stop() == 0
-                wanted = Counter(
-                    (f"press-{number}", value)
-                    for number, path in enumerate(sent)
-                    for value in map(int, path.read_text().split())
-                )
+                wanted = published(sent)
                 until(lambda: stored(hub).total() >= wanted.total(), 120, "every reading at the hub", every=0.5)
                 assert stored(hub) == wanted
                 assert len(wanted) > 3 * KILLS, "the devices hardly published"

@@ -1,62 +1,32 @@
 """Manifests handed to a site's own API server on a booted machine: the server is a stand-in (docs/limits.md)."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
 
-from support import kubernetes
+from support import cluster as api
 from support.booted import Booted, booted
-from support.machines import Machine
 from support.waiting import until
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
-PORT = 6443
 MAPS = "/api/v1/namespaces/default/configmaps"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
-
-
-def prepare(folder: Path) -> Any:
-    made = ["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-days", "2", "-subj", "/CN=cluster"]
-    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
-    subprocess.run([*made, "-addext", "subjectAltName=IP:127.0.0.1", *files], check=True, capture_output=True)
-
-    def install(machine: Machine) -> None:
-        for name in ("key.pem", "cert.pem"):
-            machine.write(f"/etc/cluster/{name}", (folder / name).read_text())
-        machine.write("/etc/cluster/token", "letmein\n")
-        machine.write("/etc/holdfast/cluster.token", "letmein\n", mode=0o600)
-        machine.write("/etc/holdfast/cluster-ca.pem", (folder / "cert.pem").read_text())
-        machine.write("/usr/local/libexec/cluster.py", Path(kubernetes.__file__).read_text())
-        run = f"[Service]\nExecStart={sys.executable} /usr/local/libexec/cluster.py {PORT} /etc/cluster\n"
-        machine.start_unit("cluster.service", run + "[Install]\nWantedBy=multi-user.target\n")
-
-    return install
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
     folder = tmp_path_factory.mktemp("cluster")
-    options = ("--kubernetes", f"https://127.0.0.1:{PORT}")
-    with booted(folder, "press-01", *options, before=prepare(folder)) as site:
+    options = ("--kubernetes", api.URL)
+    with booted(folder, "press-01", *options, before=partial(api.install, folder=folder)) as site:
         yield site
 
 
 def ask(site: Booted, path: str, method: str = "GET", body: dict[str, Any] | None = None) -> dict[str, Any] | None:
     """Ask the server as a person with curl would; None for what is not there."""
-    code = (
-        "import json,ssl,sys,urllib.request as u,urllib.error as e\n"
-        "path,method,body=sys.argv[1:]\n"
-        f"r=u.Request('https://127.0.0.1:{PORT}'+path,method=method,data=body.encode() or None,"
-        "headers={'Authorization':'Bearer letmein'})\n"
-        "try: print(u.urlopen(r,context=ssl.create_default_context(cafile='/etc/cluster/cert.pem')).read().decode())\n"
-        "except e.HTTPError as error: print('null' if error.code == 404 else sys.exit(error))\n"
-    )
-    said = site.machine.run(["python3", "-c", code, path, method, json.dumps(body) if body else ""]).stdout
+    said = site.machine.run(["ask-cluster", path, method, json.dumps(body) if body else ""]).stdout
     found: dict[str, Any] | None = json.loads(said)
     return found
 

@@ -1,4 +1,4 @@
-"""Users, groups, SSH keys and packages on a booted machine: made, changed, repaired and given back; and what it asserts."""
+"""Users, groups, SSH keys and packages on a booted machine: made, changed, repaired and given back."""
 
 import subprocess
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ import pytest
 
 from support import sshd
 from support.booted import Booted, booted
+from support.debs import build, offer
 from support.machines import Machine
 from support.waiting import until
 
@@ -152,32 +153,15 @@ def test_a_file_of_keys_that_leads_elsewhere_is_refused(site: Booted, tmp_path: 
     assert not site.machine.exists(path)
 
 
-def deb(machine: Machine, name: str, version: str, *, depends: str = "", conffile: str = "") -> None:
-    """Build a package on the machine into its local repository."""
-    folder = f"/root/build/{name}-{version}"
-    control = f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: Test <test@example.org>\n"
-    control += f"Depends: {depends}\n" if depends else ""
-    machine.write(f"{folder}/DEBIAN/control", control + "Description: a test's package\n")
-    machine.write(f"{folder}/usr/share/{name}/version", f"{version}\n")
-    if conffile:
-        machine.write(f"{folder}/etc/{name}.conf", conffile)
-        machine.write(f"{folder}/DEBIAN/conffiles", f"/etc/{name}.conf\n")
-    machine.run(["dpkg-deb", "--build", "--root-owner-group", folder, f"/srv/debs/{name}_{version}_all.deb"])
-
-
 @pytest.fixture(scope="module")
 def debs(site: Booted) -> Machine:
     """The site's machine with a repository in its own folder as the only source of packages."""
     machine = site.machine
-    machine.run(["mkdir", "-p", "/srv/debs"])
     for version in ("1.0", "2.0"):
-        deb(machine, "hf-gauge", version, depends="hf-library", conffile=f"version={version}\n")
-    deb(machine, "hf-library", "1.0")
-    deb(machine, "hf-bystander", "1.0", depends="hf-library")
-    machine.run(["rm", "-rf", "/etc/apt/sources.list", "/etc/apt/sources.list.d", "/etc/apt/apt.conf.d/20packagekit"])
-    machine.write("/etc/apt/sources.list", "deb [trusted=yes] file:/srv/debs ./\n")
-    listed = machine.run(["sh", "-c", "cd /srv/debs && dpkg-scanpackages -m . 2>/dev/null"]).stdout
-    machine.write("/srv/debs/Packages", listed)
+        build(machine, "hf-gauge", version, depends="hf-library", conffile=f"version={version}\n")
+    build(machine, "hf-library", "1.0")
+    build(machine, "hf-bystander", "1.0", depends="hf-library")
+    offer(machine)
     return machine
 
 
@@ -320,30 +304,5 @@ def test_no_policy_locks_everybody_out_or_stops_sshd(site: Booted) -> None:
     site.says("SSHPolicy/doors", "BadConfiguration")
     assert not site.machine.exists("/etc/ssh/sshd_config.d/00-holdfast-doors.conf")
     site.machine.run(["rm", "/etc/ssh/sshd_config.d/50-keys.conf"])
-    site.give()
-    site.given_back()
-
-
-def test_what_the_machine_is_not_is_said_and_never_changed(site: Booted) -> None:
-    site.give(
-        {"kind": "DiskEncryption", "name": "disks", "spec": {"mounts": ["/"], "swap": True}},
-        {"kind": "SecureBoot", "name": "boot", "spec": {}},
-        {"kind": "MandatoryAccessControl", "name": "apparmor", "spec": {"profiles": {"nginx": "enforce"}}},
-        {
-            "kind": "MandatoryAccessControl",
-            "name": "kept",
-            "spec": {"mode": "enforce", "policy": "profile x /srv/x {}"},
-        },
-    )
-    disks = site.says("DiskEncryption/disks", "Degraded")
-    assert (disks["reason"], disks["message"]) == (
-        "CannotTell",
-        "/: overlay does not lie on a block device that can be followed",
-    )
-    assert disks["hint"]
-    assert site.says("SecureBoot/boot", "Degraded")["reason"] == "NoEfi"
-    assert site.says("MandatoryAccessControl/apparmor", "Degraded")["reason"] == "NotEnabled"
-    assert site.says("MandatoryAccessControl/kept", "Unsupported")["reason"] == "NotEnabled"
-    site.settled("Degraded")
     site.give()
     site.given_back()

@@ -9,9 +9,9 @@
 | 25 days and more with a certificate to renew | local brokers and workloads go on | here: "asks the hub's time" |
 | workload deleted at the hub while the agent is away | removed on reconnect | here |
 | configuration changed while away | applied, dependants restarted | test_cut_off_site.py |
-| agent killed in the middle of an apply | orphans found, ended | here; test_containers.py: "a kill at any point" |
+| agent killed in the middle of an apply | orphans found, ended | here; test_container_health.py: "a kill at any point" |
 | yesterday's hub database put back | no site moves back | test_faults_hub.py: "put back to an old copy" |
-| a firewall change that cuts the way to the hub | gone back from by itself | test_dead_man.py |
+| a firewall change that cuts the way to the hub | gone back from by itself | test_dead_man.py: "a firewall that cuts" |
 | shell metacharacters in every string of a target | inert | test_hostile_strings.py |
 | reboot with no network | everything back from local state | test_cut_off_site.py |
 """

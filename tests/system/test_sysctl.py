@@ -119,6 +119,26 @@ async def test_a_kill_between_the_ledger_and_the_kernel_loses_no_earlier_value(
     assert live(REDIRECTS) == before
 
 
+async def test_a_key_a_kill_kept_from_being_given_back_is_seen_and_given_back(
+    provider: SysctlProvider, etc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = live(REDIRECTS)
+    await converge(provider, sysctl(**{REDIRECTS: 0, PORTS: "20000 30000"}))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    fewer = sysctl(**{PORTS: "20000 30000"})
+    with monkeypatch.context() as patch:
+        patch.setattr(provider, "_give_back", killed)
+        with pytest.raises(KeyboardInterrupt):
+            provider._apply(fewer, NOTHING)
+    provider = fresh(etc)
+    assert (await look(provider, fewer)).differences == (f"{REDIRECTS}: is not given back",)
+    await converge(provider, fewer)
+    assert live(REDIRECTS) == before
+
+
 async def test_what_the_kernel_refuses_is_said_with_its_key_and_changes_nothing(
     provider: SysctlProvider, etc: Path
 ) -> None:

@@ -233,6 +233,14 @@ def test_a_unit_is_masked_and_unmasked_again(site: Workbench) -> None:
     assert shown(site, "apt-daily.timer", "LoadState", "ActiveState") == before
 
 
+def test_a_unit_that_systemd_would_not_mask_goes_on_running(site: Workbench, theirs: str) -> None:
+    for verb in (site.prepare, site.apply):
+        with pytest.raises(Refused) as caught:
+            verb(unit(masked=True))
+        assert caught.value.reason == "UnitExists"
+    assert shown(site, theirs, "UnitFileState", "ActiveState") == ["enabled", "active"]
+
+
 @pytest.mark.invariant("agent-is-never-its-own-casualty")
 def test_the_machine_s_own_units_and_the_agent_s_are_not_taken(site: Workbench) -> None:
     for name, spec in (

@@ -132,3 +132,9 @@ def test_the_page_needs_nothing_from_elsewhere_and_puts_no_text_into_markup() ->
     assert 'lang="en"' in html
     assert 'name="viewport"' in html
     assert "prefers-color-scheme: dark" in html
+
+
+@pytest.mark.parametrize("target", ["//[", "//[x]/", "//[::1", "//[/v1/status"])
+def test_an_address_no_browser_can_split_is_refused_like_any_other(target: str) -> None:
+    with pytest.raises(BadRequest):
+        asked(target)

@@ -217,3 +217,14 @@ def test_the_rest_of_a_ruleset_is_loaded_as_written() -> None:
     rendered = render(ruleset=text)
     kept = [line for line in rendered.splitlines() if "holdfast" not in line]
     assert "".join("\n".join(kept).split()) == "".join((text + "}").split())
+
+
+def test_the_machine_may_ask_for_its_addresses_and_the_agent_reach_the_site_s_broker() -> None:
+    way = Way("192.0.2.1", 1883, ("10.0.0.5", 1884))
+    out = "\n".join(always_open(Chain("filter", "output", "drop"), way))
+    assert "udp sport 546 udp dport 547 accept" in out
+    assert "udp sport 68 udp dport 67 accept" in out
+    assert "ip daddr 10.0.0.5 tcp dport 1884 accept" in out
+    inward = "\n".join(always_open(Chain("filter", "input", "drop"), way))
+    assert "ip6 daddr fe80::/10 udp sport 547 udp dport 546 accept" in inward
+    assert "1884" not in inward

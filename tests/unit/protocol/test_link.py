@@ -168,12 +168,16 @@ async def test_a_bug_in_a_handler_ends_the_loop_and_closes_the_connection() -> N
     assert fake.clients == set()
 
 
-async def test_a_handler_that_returns_gets_a_new_connection() -> None:
+@pytest.mark.parametrize(("settles", "waits"), [(True, 0), (False, 3)])
+async def test_a_handler_that_returns_gets_a_new_connection_at_once_if_it_had_settled(
+    settles: bool, waits: int
+) -> None:
     async def handler(connection: Connection, _: Connected) -> None:
-        settled()
+        if settles:
+            settled()
 
     states, slept = await run(broker(), handler, 3)
-    assert slept == [1, 1, 1]
+    assert len(slept) == waits
     assert states[-1].reason == "Done"
 
 

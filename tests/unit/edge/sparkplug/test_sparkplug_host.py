@@ -9,8 +9,9 @@ from holdfast_edge.core.sparkplug import host as host_
 from holdfast_edge.core.sparkplug import rebirths, sequence, tables
 from holdfast_edge.core.sparkplug.host import Host, Now, Outcome
 from holdfast_edge.core.sparkplug.rebirths import Node as Key
+from holdfast_protocol.mapping.values import Unfit
 from holdfast_protocol.wire.readings import Reading
-from support.sparkplug import Metric, Node, Payload, Template, is_rebirth_request, properties
+from support.sparkplug import Metric, Node, Parameter, Payload, Template, is_rebirth_request, properties
 
 NODE = "Plant@201:Line-A"
 PRESS = "Plant@201:Line-A:press"
@@ -291,6 +292,22 @@ def test_members_of_a_template_are_metrics_below_its_name() -> None:
     plant.hear(node.data(Metric(alias=4, template_value=part)), node.data(Metric(name="Pump 1", template_value=part)))
     assert [each.value for each in plant.readings()] == [2.5, 2.5]
     assert plant.reasons() == []
+
+
+def test_parameters_of_a_template_are_metrics_below_its_name_and_a_bad_one_costs_itself() -> None:
+    plant, node = Plant(), Node()
+    size = Parameter(name="Size", type=3, int_value=7)
+    maker = Parameter(name="Maker", type=12, string_value="Ours")
+    pump = Template(
+        metrics=[Metric(name="RPM", datatype=3, int_value=900)], parameters=[size, maker, Parameter(type=3)]
+    )
+    plant.hear(node.birth(Metric(name="Pump", datatype=19, template_value=pump)))
+    found = {reading.metric: reading.value for reading in plant.readings()}
+    assert found == {"Pump/RPM": 900, "Pump/parameters/Size": 7, "Pump/parameters/Maker": "Ours"}
+    assert plant.reasons() == ["BadName"]
+    for part in ("Pump/RPM", "Pump/parameters/Size"):
+        with pytest.raises(Unfit, match="part of a template"):
+            plant.host.command(NODE, part, 1, plant.now)
 
 
 def test_templates_nested_too_deep_cost_themselves_only() -> None:
