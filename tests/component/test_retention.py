@@ -119,7 +119,7 @@ async def test_what_is_above_the_high_water_mark_waits(hub: Hub) -> None:
         ({"maxAge": "1d", "metrics": [""]}, ("metrics",)),
         ({"maxAge": "1d", "devices": ["a[b]"]}, ("devices",)),
         ({"maxAge": "1d", "classes": ["p9"]}, ("classes",)),
-        ({"maxAge": "1d", "other": 1}, ()),
+        ({"maxAge": "1d", "other": 1}, ("other",)),
     ],
     ids=str,
 )

@@ -253,6 +253,29 @@ async def test_a_postgresql_that_goes_away_and_comes_back_misses_nothing(tmp_pat
     assert await rows(database, "SELECT count(*), count(DISTINCT sequence) FROM back") == [(6, 6)]
 
 
+@pytest.mark.invariant("one-bad-message-never-blocks-a-queue")
+async def test_a_text_that_a_database_cannot_hold_is_counted_and_passed(tmp_path: Path, database: Server) -> None:
+    async with await psycopg.AsyncConnection.connect(database.connection, autocommit=True) as connection:
+        await connection.execute("CREATE DATABASE narrow ENCODING LATIN1 LOCALE 'C' TEMPLATE template0")
+    narrow = database.connection.replace("dbname=postgres", "dbname=narrow")
+    given = [*readings(0, 3), Reading("press", "r", START, 1, unit="\N{GREEK CAPITAL LETTER OMEGA}"), *readings(4, 3)]
+    async with working(tmp_path, document("lake", f"postgresql: {{connection: '{narrow}', table: some}}")) as hub:
+        Sender(hub).send(*given, Reading("press", "c", START, 21, unit="\N{DEGREE SIGN}C"))
+        with anyio.fail_after(20):
+            view = await drained(hub)
+        assert (view.sent, view.refused) == (7, 1)
+        assert "LATIN1" in view.refusal
+
+
+@pytest.mark.parametrize("destination", ["postgresql: {connection: 'host=a..b'}", "webhook: {url: 'http://a..b/'}"])
+async def test_a_host_that_cannot_be_is_the_failure_of_one_sink(tmp_path: Path, destination: str) -> None:
+    async with working(tmp_path, document("lake", destination)) as hub:
+        Sender(hub).send(*readings(0, 1))
+        with anyio.fail_after(10):
+            await eventually(lambda: hub.sinks["lake"].failures > 1)
+        assert hub.sinks["lake"].reason == "Unreachable"
+
+
 @pytest.mark.parametrize(
     ("spec", "at"),
     [
@@ -263,7 +286,7 @@ async def test_a_postgresql_that_goes_away_and_comes_back_misses_nothing(tmp_pat
         ({"webhook": {"url": "http://[::1"}}, ("webhook", "url")),
         ({"webhook": {"url": "http://a\r\nx: y"}}, ("webhook", "url")),
         ({"webhook": {"url": "http://a", "secretFile": "x"}}, ("webhook", "secretFile")),
-        ({"webhook": {"url": "http://a", "wrong": 1}}, ("webhook",)),
+        ({"webhook": {"url": "http://a", "wrong": 1}}, ("webhook", "wrong")),
         ({"webhook": {"url": "http://a"}, "batch": 0}, ("batch",)),
         ({"postgresql": {"connection": "host=a password=b"}}, ("postgresql", "connection")),
         ({"postgresql": {"connection": "postgresql://u:p@h/db"}}, ("postgresql", "connection")),

@@ -4,7 +4,6 @@ What no Retention selects is kept for ever. Of several that select a reading, or
 each bound in bytes counts by itself, at each site. The newest reading of a series is never taken away.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -13,6 +12,7 @@ import msgspec
 
 from holdfast_protocol.calendar import durations
 from holdfast_protocol.errors import WireError
+from holdfast_protocol.kinds.misfits import misfits
 from holdfast_protocol.kinds.pods import quantities
 from holdfast_protocol.wire.flaws import Flaw
 from holdfast_protocol.wire.topics import STREAM_CLASSES
@@ -24,7 +24,6 @@ SHORTEST: Final = 60  # seconds
 FEWEST: Final = 1024 * 1024  # bytes
 MAX_TIERS: Final = 4
 LONGEST: Final = 366 * 86_400  # seconds of a span
-_FIELD: Final = re.compile(r" - at (?:key in )?`\$\.?([^`]*)`$")
 
 
 class Tier(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -54,12 +53,10 @@ def read(spec: dict[str, Any]) -> Spec:
 
 def flaws(spec: dict[str, Any]) -> Iterator[Flaw]:
     """Yield everything wrong with a Retention's spec, without its placement."""
-    try:
-        wanted = read(spec)
-    except msgspec.ValidationError as error:
-        place = _FIELD.search(str(error))
-        yield Flaw(tuple(place[1].split(".")) if place else (), _FIELD.sub("", str(error)))
+    if found := misfits(spec, Spec):
+        yield from found
         return
+    wanted = read(spec)
     if not (wanted.max_age or wanted.max_bytes or wanted.tiers):
         yield Flaw((), "says nothing: at least one of maxAge, maxBytes and tiers", hint="maxAge: 30d")
     if wanted.max_age:

@@ -3,7 +3,6 @@
 Exactly one destination.
 """
 
-import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
@@ -12,12 +11,12 @@ import msgspec
 
 from holdfast_hub.blueprint import destinations
 from holdfast_hub.blueprint.destinations import NATS, OTLP, Destination, Kafka, PostgreSQL, Webhook
+from holdfast_protocol.kinds.misfits import misfits
 from holdfast_protocol.wire.flaws import Flaw
 
 KIND: Final = "Sink"
 BEGINNING: Final = "beginning"
 DESTINATIONS: Final = ("webhook", "postgresql", "otlp", "nats", "kafka")
-_FIELD: Final = re.compile(r" - at (?:key in )?`\$\.?([^`]*)`$")
 
 
 class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -50,12 +49,10 @@ def read(spec: dict[str, Any]) -> Spec:
 
 def flaws(spec: dict[str, Any]) -> Iterator[Flaw]:
     """Yield everything wrong with a Sink's spec, without its placement."""
-    try:
-        wanted = read(spec)
-    except msgspec.ValidationError as error:
-        place = _FIELD.search(str(error))
-        yield Flaw(tuple(place[1].split(".")) if place else (), _FIELD.sub("", str(error)))
+    if found := misfits(spec, Spec):
+        yield from found
         return
+    wanted = read(spec)
     given = [key for key in DESTINATIONS if getattr(wanted, key) is not None]
     if len(given) != 1:
         yield Flaw((), f"exactly one of {', '.join(DESTINATIONS)}", hint="webhook: {url: https://…}")
