@@ -1,6 +1,6 @@
 """Bridges the hub runs: messages of its own broker and stored readings out, a remote's messages in, and how they do."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -8,8 +8,9 @@ import anyio
 import pytest
 
 from holdfast_hub.operations import apply, bridges
-from holdfast_hub.operations.bridges import HubBridges, is_place, place_of
+from holdfast_hub.operations.bridges import HubBridges
 from holdfast_hub.operations.hub import Hub
+from holdfast_hub.operations.places import is_place, place_of
 from holdfast_hub.operations.sinks import Sinks
 from holdfast_hub.store import sinks as places
 from holdfast_hub.store import status as statuses
@@ -97,6 +98,43 @@ async def test_the_hub_hands_stored_readings_over_and_passes_messages_both_ways(
 def _places(hub: Hub) -> set[str]:
     with hub.streams.database.reading() as connection:
         return {name for name in places.names(connection) if is_place(name)}
+
+
+class Kept:
+    """What a bridge would hand over."""
+
+    def __init__(self) -> None:
+        self.sites: list[str] = []
+
+    async def put_about(self, readings: Sequence[tuple[Reading, Mapping[str, str]]]) -> None:
+        self.sites += [about["site"] for _, about in readings]
+
+
+@pytest.mark.invariant("every-loss-is-counted")
+async def test_readings_of_a_site_that_came_to_a_bridge_wait_until_it_starts_anew(tmp_path: Path) -> None:
+    with hub_at(tmp_path, Soon()) as hub:
+        await hub.load()
+        await add_site(hub)
+        await put(hub, document(9, "  out:\n  - {source: readings, to: 'a/{site}', form: value}\n"))
+        made, kept = HubBridges(hub, paho.dial, tmp_path / "bridges", "127.0.0.1", 9), Kept()
+        (before,) = await hub.store.read(made._wanted)
+        await add_site(hub, "east-1", "east")
+        Sender(hub, "east-1").send(Reading("p1", "temp", START, 21.5))
+        (after,) = await hub.store.read(made._wanted)
+        for wanted, found in ((before, []), (after, ["east-1"])):
+            with anyio.move_on_after(0.3):
+                await made._feed(wanted, kept, True)  # type: ignore[arg-type]
+            assert kept.sites == found
+
+
+async def test_what_is_no_queue_stays_among_the_queues_and_ends_no_loop(tmp_path: Path) -> None:
+    folder = tmp_path / "bridges"
+    (folder / "lost+found").mkdir(parents=True)
+    for name in ("gone.db", "gone.db-wal", "lake.db", "notes"):
+        (folder / name).touch()
+    with hub_at(tmp_path) as hub:
+        HubBridges(hub, paho.dial, folder, "127.0.0.1", 9)._clear({"lake"})
+    assert {path.name for path in folder.iterdir()} == {"lake.db", "notes", "lost+found"}
 
 
 async def test_a_bridge_of_the_hub_is_refused_with_its_places_and_warned_of(tmp_path: Path) -> None:

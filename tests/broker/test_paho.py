@@ -272,6 +272,38 @@ async def test_a_topic_that_is_not_text_still_reaches_somebody_who_can_acknowled
         assert (delivery.topic, delivery.mid) == ("t/\ufffd", 7)
 
 
+@pytest.mark.invariant("one-bad-message-never-blocks-a-queue")
+@pytest.mark.parametrize("size", [1, 200_000])
+async def test_properties_that_others_find_odd_cost_a_message_nothing(size: int) -> None:
+    text = "\ufeffx\0".encode()
+    pair = b"\x26" + len(text).to_bytes(2, "big") + text + b"\0\x01v"
+    body = b"\0\x03t/a\0\x07" + bytes([len(pair)]) + pair + b"x" * size
+    length, left = b"", len(body)
+    while left > 127:
+        length, left = length + bytes([left & 127 | 128]), left >> 7
+    serve = sends(ACCEPTED, b"\x32" + length + bytes([left]) + body)
+    for asked in (True, False):
+        async with wrong_broker(serve) as port, connected(port, "rx", with_properties=asked) as connection:
+            delivery = await connection.receive()
+            assert (len(delivery.payload), delivery.mid) == (size, 7)
+            assert delivery.properties == ((("\ufeffx\0", "v"),) if asked else ())
+
+
+async def test_reading_a_flood_leaves_others_their_turn() -> None:
+    async with wrong_broker(sends(ACCEPTED)) as port, connected(port, "rx") as connection:
+        packets = connection._socket  # type: ignore[attr-defined]
+        reads = 0
+
+        def fill() -> bool:
+            nonlocal reads
+            reads += 1
+            return reads < 10_000
+
+        packets._fill = fill
+        await packets.rest(0.001)
+    assert reads < 100
+
+
 async def test_a_broker_that_lives_and_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "ANSWER_WITHIN", 0.1)
     async with wrong_broker(sends(ACCEPTED)) as port, connected(port, "tx") as connection:

@@ -93,7 +93,7 @@ def deaf_to_acknowledgements(lose: list[bool]) -> Dial:
         def refuse(*deliveries: Delivery) -> None:
             if lose:
                 lose.pop()
-                raise LinkLost("killed between commit and acknowledgement")
+                connection._fail("killed between commit and acknowledgement", "Lost")  # type: ignore[attr-defined]
             acknowledge(*deliveries)
 
         connection.acknowledge = refuse  # type: ignore[method-assign]

@@ -104,3 +104,109 @@ def test_a_version_that_does_not_answer_in_time_is_asked_again(tmp_path: Path, m
     monkeypatch.setattr(subprocess, "run", slow)
     with pytest.raises(TransientError):
         made.install(wheels(tmp_path / "wheels", "2.0"), "2.0")
+
+
+def schema_of(path: Path, number: int | None = None) -> int:
+    """Return the number of a database's schema, after setting it when one is given."""
+    path.parent.mkdir(exist_ok=True)
+    connection = sqlite3.connect(path)
+    try:
+        if number is not None:
+            connection.execute(f"PRAGMA user_version={number}")
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    finally:
+        connection.close()
+
+
+@pytest.mark.invariant("agent-is-never-its-own-casualty")
+def test_every_database_a_new_version_changed_comes_back_with_the_old_one(slots: Slots, tmp_path: Path) -> None:
+    """The old version starts with none it does not know."""
+    names = ("edge.db", "outbox.db", "orders.db", "bridges/cloud.db")
+    for name in names:
+        schema_of(tmp_path / name, 1)
+    slots.back_up(tmp_path)
+    (tmp_path / "bridges/cloud.db").rename(tmp_path / "bridges/plant.db")
+    slots.back_up(tmp_path)
+    for name in ("edge.db", "outbox.db", "orders.db", "bridges/plant.db"):
+        schema_of(tmp_path / name, 2)
+    pending = {"id": "x", "from": "a", "to": "b", "version": "2.0", "digest": "", "within": 60, "tries": 0}
+    slots.switch(pending)
+    launcher.fall_back(str(slots.folder), pending, "it was not healthy")
+    assert slots.current == "a"
+    for name in ("edge.db", "outbox.db", "orders.db", "bridges/plant.db"):
+        assert schema_of(tmp_path / name) == 1, name
+    assert not (tmp_path / "bridges/cloud.db").exists(), "what was copied for an earlier upgrade is of no use"
+
+
+@pytest.mark.invariant("agent-is-never-its-own-casualty")
+def test_a_version_is_on_the_disk_before_it_can_be_started(
+    slots: Slots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is kept a moment later and lost with the power leaves nothing that starts."""
+    synced: set[int] = set()
+    real = os.fsync
+
+    def noted(handle: int) -> None:
+        synced.add(os.fstat(handle).st_ino)
+        real(handle)
+
+    found = wheels(tmp_path / "wheels", "2.0")
+    with zipfile.ZipFile(found / "other-2.0-py3-none-any.whl", "w") as archive:
+        archive.writestr("package/deep/module.py", "x = 1\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", noted)
+        slots.install(found, "2.0")
+    library = slots.folder / "b" / "lib"
+    unsynced = [str(each) for each in (library, *library.rglob("*")) if each.stat().st_ino not in synced]
+    assert unsynced == []
+
+
+@pytest.mark.invariant("agent-is-never-its-own-casualty")
+def test_a_version_on_trial_that_is_started_again_has_its_guard_again(
+    slots: Slots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard of before went with the power: without one a version that never is healthy would stay for ever."""
+    armed: list[list[str]] = []
+
+    def run(words: list[str], **named: Any) -> Any:
+        armed.append(words)
+        return subprocess.CompletedProcess(words, 0)
+
+    monkeypatch.setattr(launcher.subprocess, "run", run)
+    pending = {"id": "abc", "from": "a", "to": "b", "version": "2.0", "digest": "", "within": 60, "tries": 0}
+    slots.switch(pending)
+    launcher.count_start(str(slots.folder))
+    assert armed == [], "its first start has the one of the switch"
+    launcher.count_start(str(slots.folder))
+    [words] = armed
+    assert words[0] == "systemd-run"
+    assert "--on-active=60s" in words
+    assert words[-2:] == ["fall-back", "abc"]
+    assert words[-3] == str(slots.folder / "launch.py")
+
+
+def test_what_was_unpacked_is_on_the_disk_before_the_slot_says_so(
+    slots: Slots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def seen(handle: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    slots.install(wheels(tmp_path / "wheels", "2.0"), "2.0")
+    library = str(slots.folder / "b/lib")
+    said = synced.index(str(slots.folder / "b/slot.json.new"))
+    assert {f"{library}/version", library} <= set(synced[:said])
+
+
+@pytest.mark.parametrize("loose", ["wheels", "wheel", "above"])
+def test_wheels_that_others_may_change_are_not_installed(slots: Slots, tmp_path: Path, loose: str) -> None:
+    above = tmp_path / "above"
+    above.mkdir()
+    found = wheels(above / "wheels", "2.0")
+    {"wheels": found, "wheel": next(found.iterdir()), "above": above}[loose].chmod(0o777)
+    with pytest.raises(PermanentError, match="may be changed by others"):
+        slots.install(found, "2.0")

@@ -55,6 +55,9 @@ def test_a_file_is_checked_without_a_hub(tmp_path: Path, capsys: pytest.CaptureF
     template = "\n".join(f"      {line}" for line in BRIDGE.splitlines())
     head = "apiVersion: holdfast.io/v1alpha1\nkind: Blueprint\nmetadata: {name: a}\n"
     blueprint = f"{head}spec:\n  resources:\n  - id: a\n    template:\n{template}\n"
+    filled = blueprint.replace("iot.example", '"${schema.spec.host}"').replace("h/i", "h")
+    assert lint(tmp_path, filled) == 0, "what an instance fills in is not judged"
+    capsys.readouterr()
     assert lint(tmp_path, blueprint) == 1
     assert "bridge.yaml:15:" in capsys.readouterr().out
 

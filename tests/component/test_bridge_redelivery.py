@@ -36,7 +36,7 @@ async def test_what_a_broker_delivers_again_within_a_session_goes_over_once_and_
 
     said = [(f"devices/{number % 5}", b"%d" % number) for number in range(300)]
     async with Running(lambda: relay.run(dial)):
-        await eventually(lambda: bool(near.subscribed("holdfast-site-1-bridge-cloud-local")))
+        await eventually(lambda: bool(near.subscribed("holdfast-site-1.node-1-bridge-cloud-local")))
         for topic, payload in said:
             near.publish(topic, payload)
         stands = relay.state.stands
@@ -44,5 +44,5 @@ async def test_what_a_broker_delivers_again_within_a_session_goes_over_once_and_
     assert stands["out"].received == stands["out"].sent == 300, "each once in the queue, whatever came again"
     there = [(each.topic, each.payload) for each in far.published]
     assert set(there) == set(said), "each at least once on the other side"
-    assert {each.client_id for each in far.published} == {"holdfast-site-1-bridge-cloud"}
+    assert {each.client_id for each in far.published} == {"holdfast-site-1.node-1-bridge-cloud"}
     queue.close()

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from holdfast_edge.providers.compliance.provider import ComplianceProvider
+from holdfast_edge.providers.confinement import provider as confinement
 from holdfast_edge.providers.confinement.provider import MandatoryAccessControlProvider
 from holdfast_edge.providers.disk.programs import Programs
 from holdfast_edge.providers.port import Observed, Scope
@@ -275,8 +276,41 @@ async def test_selinux_is_set_to_enforcing_and_given_back(tree: Tree) -> None:
     assert (tree.root / "sys/fs/selinux/enforce").read_text() == "0"
 
 
+async def test_selinux_that_is_only_asserted_now_has_its_mode_back(tree: Tree) -> None:
+    confined = Confined(tree)
+    tree.write("sys/fs/selinux/enforce", "0")
+    await confined.converge(system="selinux", mode="enforce")
+    assert (await confined.look(system="selinux")).differences == ("mode: is ours still",)
+    assert (await confined.converge(system="selinux")).reason == "NotEnforcing"
+    assert (tree.root / "sys/fs/selinux/enforce").read_text() == "0"
+
+
+async def test_the_mode_of_another_boot_does_not_come_back(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the machine is booted with by now is not of our making."""
+    confined = Confined(tree)
+    tree.write("sys/fs/selinux/enforce", "0")
+    await confined.converge(system="selinux", mode="enforce")
+    monkeypatch.setattr(confinement, "boot_id", lambda: "another")
+    tree.write("sys/fs/selinux/enforce", "1")
+    await confined.provider.remove(asked("MandatoryAccessControl").key, {})
+    assert (tree.root / "sys/fs/selinux/enforce").read_text() == "1"
+    assert (await confined.look(system="selinux")).as_wanted
+
+
 async def test_enforcing_needs_leave(tree: Tree) -> None:
     confined = Confined(tree, allowed=False)
     with pytest.raises(UnsupportedError) as caught:
         await confined.converge(mode="enforce", policy="profile pump /srv/pump {\n}\n")
     assert caught.value.reason == "SecurityClosed"
+
+
+async def test_the_name_of_a_mount_makes_no_line_of_its_own(tree: Tree) -> None:
+    tree.mount("/home/ada/x\u2028\x1c99 1 253:1 / /boot rw - ext4 /dev/mapper/vg-root", "0:60", "fuse", "fuse")
+    seen = await look(tree, "DiskEncryption", mounts=["/boot"])
+    assert seen.reason == "NotEncrypted", seen.message
+
+
+async def test_a_mount_with_a_wide_blank_in_its_name_is_found(tree: Tree) -> None:
+    tree.mount("/wide\u3000blank", "253:1", "/dev/mapper/vg-root")
+    seen = await look(tree, "DiskEncryption", mounts=["/wide\u3000blank"])
+    assert seen.reason == "Compliant", seen.message

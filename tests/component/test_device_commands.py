@@ -363,13 +363,44 @@ async def test_desired_properties_stand_at_the_site_s_broker_and_settle_with_a_r
         ("x", "y" * 70_000, 60),
         ("x", None, 0),
         ("x", None, 10**9),
+        ("x", {"to": 2**63}, 60),
+        ("x", [10**30], 60),
     ],
-    ids=["control", "long", "empty", "large", "no time", "for ever"],
+    ids=["control", "long", "empty", "large", "no time", "for ever", "number", "huge number"],
 )
 async def test_an_impossible_command_is_refused(tmp_path: Path, name: str, data: Any, seconds: int) -> None:
     async with world(tmp_path) as made:
         with pytest.raises(InputError):
             await made.order(name, data, seconds)
+
+
+@pytest.mark.parametrize("value", [2**63, 10**30])
+async def test_a_property_that_its_node_would_not_take_is_refused(tmp_path: Path, value: int) -> None:
+    async with world(tmp_path) as made:
+        with pytest.raises(InputError, match="64 bits"):
+            await devices.desire(made.hub, SITE, "press", {"speed": value}, author="ann")
+        assert (await devices.show_device(made.hub, SITE, "press"))["twin"] is None
+
+
+async def test_an_order_goes_out_once_and_again_only_when_its_node_says_hello(tmp_path: Path) -> None:
+    def told(order: DeviceCommand) -> int:
+        return sum(each.topic.endswith(f"/cmd/{order.id}") for each in made.broker.published)
+
+    def hellos() -> int:
+        return sum(each.topic.endswith("/hello") for each in made.broker.published)
+
+    async with world(tmp_path) as made:
+        made.answer = None
+        made.start_site()
+        orders = []
+        for number in range(8):
+            orders.append(await made.order(f"n{number}"))
+            await eventually(lambda: told(orders[-1]) > 0)
+        assert told(orders[0]) <= 1 + hellos() < 8
+        made.kill_site()
+        before = told(orders[0])
+        made.start_site()
+        await eventually(lambda: told(orders[0]) > before)
 
 
 async def test_nothing_is_ordered_of_a_device_that_never_spoke(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,14 +116,23 @@ async def test_every_message_is_stored_once_whatever_the_broker_repeats_and_drop
 
 
 @pytest.mark.invariant("commit-before-ack")
-async def test_a_message_committed_before_a_kill_and_delivered_again_after_it_is_stored_once(tmp_path: Path) -> None:
+async def test_a_message_committed_before_a_kill_and_delivered_again_after_it_is_stored_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake, outbox = calm(), open_outbox(tmp_path)
+    append, committed = outbox.append_readings, []
+
+    async def committing(*given: Any, **said: Any) -> None:
+        await append(*given, **said)
+        committed.append((fake.snapshot(), fake.unacknowledged(CLIENT_ID)))
+
+    monkeypatch.setattr(outbox, "append_readings", committing)
     async with ingest(fake, outbox, Patient()):
         fake.publish("devices/a/b", b"1")
-        await eventually(lambda: fake.unacknowledged(CLIENT_ID))
-        old = fake.snapshot()  # delivered, not acknowledged
         await eventually(lambda: fake.waiting(CLIENT_ID) == 0)
     outbox.close()
+    old, delivered = committed[0]
+    assert delivered == 1
     fake.restore(old)
     outbox = open_outbox(tmp_path)
     async with ingest(fake, outbox, Patient()):

@@ -164,6 +164,9 @@ def test_plan_says_nothing_to_do_and_what_a_hold_holds_back(running: Edge, capsy
         (["hold"], 2, "needs a reason"),
         (["hold", "--reason", "x", "--for", "31d"], 2, "at most"),
         (["hold", "--release", "nosuch"], 3, "no hold 'nosuch'"),
+        (["hold", "--reason", "x", "motd"], 2, "'motd' is not KIND/NAME"),
+        (["bridge", "nosuch"], 3, "no bridge 'nosuch'"),
+        (["ingest", "test", "nosuch.yaml", "-"], 2, "nosuch.yaml: No such file or directory"),
     ],
 )
 def test_a_wrong_question_has_its_exit_code(
@@ -173,6 +176,32 @@ def test_a_wrong_question_has_its_exit_code(
     assert said in capsys.readouterr().err
     assert running.ask(*words, "-o", "json") == code
     assert said in json.loads(capsys.readouterr().err)["error"]["message"]
+
+
+def test_a_hold_of_what_the_target_has_not_says_so(running: Edge, capsys: Captured) -> None:
+    assert running.ask("hold", "--reason", "x", "Fil/a", "-o", "json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["not_there"] == ["Fil/a"]
+    assert running.ask("hold", "--release", answer["hold"]["id"]) == 0
+    assert running.ask("hold", "--reason", "x", "Fil/a") == 0
+    said = capsys.readouterr()
+    assert "the target has no Fil/a now" in said.err
+    assert running.ask("hold", "--release", said.out.splitlines()[-1].split()[0]) == 0
+
+
+def test_an_output_on_a_full_disk_is_said_in_a_line(running: Edge) -> None:
+    command = [Path(sys.executable).with_name("holdfast-edge"), "status", "--config", running.config]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 8
+    assert done.stderr == "error: the output cannot be written: No space left on device\n"
+
+
+def test_the_version_is_told(capsys: Captured) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert "holdfast-edge, version" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", [[], ["nonsense"], ["hold", "--for", "soon"], ["status", "-o", "yaml"]])
@@ -267,9 +296,12 @@ def test_the_supervisor_is_told_what_happens(stopped: Edge) -> None:
 
 
 def test_settings_are_checked_before_anything_starts(stopped: Edge, capsys: Captured) -> None:
+    stopped.config.write_text(stopped.config.read_text().replace("file_roots", "file_rots"))
+    assert stopped.ask("run") == 2
+    assert "try: did you mean file_roots?" in capsys.readouterr().err
     stopped.config.write_text(stopped.config.read_text().replace('"press-01"', '"Press 01"') + "\nnonsense = 1\n")
     assert stopped.ask("run") == 2
-    assert "unknown field `nonsense`" in capsys.readouterr().err
+    assert "unknown field 'nonsense'" in capsys.readouterr().err
     assert not stopped.state.exists()
     assert main(["status", "--config", str(stopped.folder / "missing.toml")]) == 2
 

@@ -72,9 +72,10 @@ p3 = 1000000
 @pytest.mark.parametrize(
     ("old", "new", "path", "said"),
     [
-        ('host = "hub.example"', "host = 7", "hub.host", "Expected `str`, got `int`"),
-        ('host = "hub.example"', "", "hub", "missing required field `host`"),
-        ("[hub]", "[hub]\nhots = 1", "hub", "unknown field `hots`"),
+        ('host = "hub.example"', "host = 7", "hub.host", "must be text, not a whole number"),
+        ('host = "hub.example"', "", "hub", "host is missing"),
+        ("[hub]", "[hub]\nhots = 1", "hub.hots", "unknown field 'hots'"),
+        ("[hub]", 'profile = "large"\n[hub]', "profile", "'large' is none of micro, mini, standard"),
         ('"press-01"', '"Press 01"', "site", "lower-case"),
         (f'"{PUBLIC}"', '"abc"', "trust.keys[0].public", "base64 of 32 bytes"),
         ("epoch = 2", "epoch = 0", "trust.keys[0].epoch", "1 or more"),

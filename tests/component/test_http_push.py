@@ -238,3 +238,14 @@ async def test_one_connection_pushes_many_times_and_chunks_are_bounded_too(tmp_p
         assert (await exchange(port, request))[0] == 413
         assert outbox.depth()["p3"].rows == 5
     outbox.close()
+
+
+async def test_who_would_speak_something_newer_is_told_what_is_spoken(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path)
+    async with listening(tmp_path, outbox) as (port, _):
+        body = json.dumps(ONE).encode()
+        offer = "Connection: close, Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__"
+        head = f"POST /v1/readings HTTP/1.1\r\nHost: site\r\nContent-Length: {len(body)}\r\n{offer}\r\n\r\n"
+        status, answer, _ = await exchange(port, head.encode() + body)
+        assert (status, answer["error"]["reason"]) == (400, "Upgrade")
+    outbox.close()

@@ -13,7 +13,9 @@ from holdfast_hub.api import export
 from holdfast_hub.operations import devices, history
 from holdfast_hub.operations.history import Asked, Exporting
 from holdfast_hub.operations.hub import Hub
-from holdfast_hub.store import streams
+from holdfast_hub.store import devices as rows
+from holdfast_hub.store import series, streams
+from holdfast_hub.store.series import Chosen
 from holdfast_protocol.errors import InputError, NotFoundError
 from holdfast_protocol.wire.readings import Reading
 from support.builders import SITE
@@ -182,3 +184,25 @@ async def test_devices_older_than_their_list_are_on_it(tmp_path: Path, monkeypat
     with hub_at(tmp_path) as new:
         found = await devices.list_devices(new, devices.Listing())
         assert [(each.device, each.first_seen) for each in found] == [("press", START + MINUTE)]
+
+
+async def test_the_series_and_the_row_of_one_device_are_found_without_looking_at_others(hub: Hub) -> None:
+    looked = 0
+
+    def step() -> int:
+        nonlocal looked
+        looked += 1
+        return 0
+
+    with hub.streams.database.transaction() as connection:
+        connection.executemany(
+            "INSERT INTO series (site, node, device, metric, unit, quality, kind) VALUES (?, 'n', ?, 't', '', 'good', 'int')",
+            [(site, f"d{number}") for site in ("east", "west") for number in range(1000)],
+        )
+        connection.set_progress_handler(step, 10)
+        try:
+            assert [each.device for each in series.choose(connection, Chosen("west", "d7"))] == ["d7"]
+            assert [each.device for each in rows.find(connection, "west", "d7", 1)] == ["d7"]
+        finally:
+            connection.set_progress_handler(None, 0)
+    assert looked < 100

@@ -8,8 +8,11 @@ import pytest
 
 from holdfast_hub.operations import site_views
 from holdfast_hub.operations.hub import Hub
+from holdfast_hub.service import Health
+from holdfast_hub.settings import Settings
 from holdfast_hub.store import heard as lives
 from holdfast_hub.store import status as heard
+from holdfast_protocol.runtime.link import LinkState
 from holdfast_protocol.wire import messages, topics
 from holdfast_protocol.wire.topics import Address
 from support import streams
@@ -272,3 +275,17 @@ async def test_no_more_lives_of_a_node_are_remembered_than_some(hub: Hub) -> Non
         return int(held.execute("SELECT count(*) FROM heard").fetchone()[0])
 
     assert await hub.store.write(many) <= 2 * lives.REMEMBERED + 1
+
+
+def test_a_broker_that_stays_away_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    health = Health(Settings(data_dir=tmp_path))
+    caplog.set_level("INFO", logger="holdfast_hub.service")
+    health.take(LinkState("connecting", 0, 0.0, "", ""))
+    for failures in range(1, 4):
+        health.take(LinkState("waiting", failures, 1.0, "Unreachable", "refused"))
+        health.take(LinkState("connecting", failures, 0.0, "Unreachable", "refused"))
+    health.take(LinkState("connected", 3, 0.0, "Unreachable", "refused"))
+    health.take(LinkState("waiting", 4, 1.0, "Unreachable", "refused"))
+    told = [record.getMessage().split(": ")[1].split()[0] for record in caplog.records]
+    assert told == ["connecting", "waiting", "connected", "waiting"]
+    assert health()["broker"]["message"] == "refused"

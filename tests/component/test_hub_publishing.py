@@ -2,7 +2,7 @@
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -425,3 +425,40 @@ async def test_what_could_not_be_accepted_is_no_problem_for_ever(
         clock.advance(publisher.FORGET_AFTER + 1)
         await linked.publisher.repair()
         assert await problems(hub) == []
+
+
+class Wire:
+    """A broker's retained messages; things may happen while one is on its way."""
+
+    def __init__(self) -> None:
+        self.retained: dict[str, bytes] = {}
+        self.meanwhile: list[Callable[[], Awaitable[object]]] = []
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        while self.meanwhile:
+            await self.meanwhile.pop()()
+        self.retained[topic] = payload
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_a_beacon_is_of_now_though_its_site_changed_while_it_went_out(
+    hub: Hub, broker: FakeBroker, clock: FakeClock, *, deleted: bool
+) -> None:
+    made, wire = Linked(hub, broker).publisher, Wire()
+    await add_site(hub)
+    await put(hub, BLUEPRINT, instance())
+    await made.publish_waiting(wire, 10**6)  # type: ignore[arg-type]
+
+    async def change() -> None:
+        await (apply.delete_site(hub, SITE, author="ann") if deleted else put(hub, instance(text="new")))
+        await made.publish_waiting(wire, 10**6)  # type: ignore[arg-type]
+
+    wire.meanwhile = [change]
+    async with Running(lambda: made._run_beacons(wire)):  # type: ignore[arg-type]
+        await eventually(lambda: made._beacons_at > 0)
+    said = wire.retained[topics.topic(Address("beacon", SITE))]
+    if deleted:
+        assert said == b""
+    else:
+        payload = envelope.open_sealed(said, BEACON, {HUB.keyid: HUB.public}, limit=100_000)
+        assert strict.decode(payload, Beacon, limit=100_000).generation == 2

@@ -72,6 +72,14 @@ async def test_a_window_that_is_wrong_is_refused_with_its_place(hub: Hub) -> Non
         assert problem.line > 0
 
 
+async def test_a_misspelt_word_of_a_window_is_told_with_the_word_that_was_meant(hub: Hub) -> None:
+    wrong = window(gates="[targets, reboot]").replace("  schedule", "  timeZon: Europe/Berlin\n  schedule")
+    with pytest.raises(InputError) as refused:
+        await put(hub, wrong)
+    told = {(problem.path, problem.hint) for problem in refused.value.problems}
+    assert told == {("spec.timeZon", "did you mean timeZone?"), ("spec.gates[1]", "did you mean reboots?")}
+
+
 async def test_the_time_zone_of_a_site_travels_with_its_windows_only(hub: Hub) -> None:
     await add_site(hub)
     await put(hub, BLUEPRINT, instance())

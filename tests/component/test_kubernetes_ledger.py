@@ -5,14 +5,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.abc
 import pytest
 
 from holdfast_edge.providers.kubernetes.access import Access
+from holdfast_edge.providers.kubernetes.api import Api
 from holdfast_edge.providers.kubernetes.provider import KubernetesProvider
+from holdfast_edge.providers.kubernetes.watching import Watching
 from holdfast_edge.providers.port import Scope
 from holdfast_protocol.errors import PermanentError, TransientError
 from holdfast_protocol.wire import target
 from support import kubernetes
+from support.clock import Running, eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.invariant("only-owned-things-are-removed")]
 NOTHING = Scope(resources={})
@@ -107,3 +112,24 @@ async def test_an_object_whose_making_was_not_answered_goes_and_one_of_others_in
     kubernetes.OWNERS[PATH] = {"person": {"/data/b"}}
     await provider.remove(LIMITS.key, LIMITS.body)
     assert kubernetes.OBJECTS[PATH]["data"] == {"b": "2"}
+
+
+async def test_a_server_that_hangs_up_in_the_middle_of_a_greeting_ends_no_watch() -> None:
+    """A port that is forwarded to nobody, or a load balancer whose servers are away, does this."""
+    greeted = 0
+
+    async def hang_up(stream: anyio.abc.SocketStream) -> None:
+        nonlocal greeted
+        async with stream:
+            await stream.receive()
+            greeted += 1
+
+    wakes: list[None] = []
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with listener:
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        watching = Watching(Api(Access(f"https://127.0.0.1:{port}")))
+        watching.follow([("/api/v1/namespaces/default/configmaps", "line")])
+        async with Running(lambda: listener.serve(hang_up), lambda: watching.run(lambda: wakes.append(None))):
+            await eventually(lambda: wakes, "to be woken for what the watch cannot tell")
+            assert greeted

@@ -295,3 +295,19 @@ def test_whom_to_ask_is_read_with_its_limits() -> None:
     assert asked(**{"not-now": 'exec:["/bin/ask", "--now; rm"]'}) == Ask("exec", ("/bin/ask", "--now; rm"), 60.0)
     assert asked(**{"not-now": "file:/run/x", "not-now-at-most": "10s"}) == Ask("file", ("/run/x",), 10.0)
     assert asked(**{"not-now": "socket:/run/x", "not-now-then": "alert"}) == Ask("socket", ("/run/x",), 60.0, "alert")
+
+
+def test_a_note_too_long_to_be_read_whole_is_about_everything(tmp_path: Path) -> None:
+    (tmp_path / "short").write_text("r\nFile/a\n")
+    (tmp_path / "many").write_text("\n".join(["r", *(f"File/{number}" for number in range(101))]))
+    (tmp_path / "wide").write_text("\n".join(["r", *("File/" + "é" * 50 for _ in range(50))]))
+    found = {note.name: note for note in questions.read_notes(tmp_path)}
+    assert found["short"].resources == ("File/a",)
+    assert [found[name].resources for name in ("many", "wide")] == [(), ()]
+
+
+def test_more_notes_than_are_read_say_not_now_to_everything(tmp_path: Path) -> None:
+    for number in range(65):
+        (tmp_path / f"note-{number:03}").write_text("r\nFile/a\n")
+    last = questions.read_notes(tmp_path)[-1]
+    assert (last.resources, "64" in last.reason) == ((), True)

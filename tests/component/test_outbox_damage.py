@@ -119,6 +119,32 @@ async def test_a_group_damaged_on_the_disk_becomes_a_tombstone(tmp_path: Path) -
     outbox.close()
 
 
+@pytest.mark.invariant("every-loss-is-counted")
+@pytest.mark.parametrize(
+    ("gone", "kinds"),
+    [
+        ("first = 2", [Group, Tombstone, Group, Group]),
+        ("first IN (2, 3)", [Group, Tombstone, Group]),
+        ("first = 1", [Tombstone, Group, Group, Group]),
+        ("first = 4", [Group, Group, Group, Tombstone]),
+        ("first > 0", [Tombstone]),
+    ],
+)
+async def test_groups_the_disk_has_lost_become_a_tombstone(tmp_path: Path, gone: str, kinds: list[type]) -> None:
+    outbox = open_outbox(tmp_path)
+    for number in range(4):
+        await outbox.append_readings(readings(number, 1))
+    with outbox._database.transaction() as connection:
+        connection.execute(f"DELETE FROM groups WHERE stream = 'p3' AND {gone}")
+    found = await segments(outbox)
+    assert [type(each) for each in found] == kinds
+    lost = 4 - kinds.count(Group)
+    assert [(each.count, each.reason) for each in found if isinstance(each, Tombstone)] == [(lost, "Damaged")]
+    assert outbox.depth()["p3"].lost == lost
+    assert await segments(outbox) == found
+    outbox.close()
+
+
 async def fill(outbox: Outbox) -> None:
     """Append telemetry until the disk is full."""
     for number in range(0, 1_000_000, 100):

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from holdfast_edge.core.overrides import flaw, laid_over
-from holdfast_protocol.errors import MisuseError, NotFoundError
+from holdfast_edge.store.overrides import Overrides
+from holdfast_protocol.errors import MisuseError, NotFoundError, TransientError
 from holdfast_protocol.wire import target
 from holdfast_protocol.wire.messages import Override
 from holdfast_protocol.wire.overrides import Decision
@@ -155,3 +157,42 @@ def test_two_of_different_resources_do_not_meet() -> None:
     assert [each.spec["content"] for _, each in sorted(laid.wanted.items())] == ["a", "b"]
     assert laid_over(every, []).wanted == every
     assert Content().overrides == ()
+
+
+async def test_two_changes_at_the_same_moment_are_both_kept(it: TestSite, tmp_path: Path) -> None:
+    async with Running(*it.loops()):
+        await it.give(wanted(1, a="1", b="1"))
+        await it.reaches("Converged", 1)
+        async with anyio.create_task_group() as group:
+            group.start_soon(override, it, "mine")
+            group.start_soon(lambda: override(it, "mine too", key="File/b"))
+        assert {each.resource for each in it.site.overrides.active} == {KEY, "File/b"}
+        assert {each.resource for each in Overrides(it.database).active} == {KEY, "File/b"}
+
+
+async def test_one_made_while_another_ends_stays(it: TestSite) -> None:
+    async with Running(*it.loops()):
+        await it.give(wanted(1, a="1", b="1"))
+        await it.reaches("Converged", 1)
+        made = await override(it, "mine")
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: override(it, "mine too", key="File/b"))
+            group.start_soon(lambda: it.site.overrides.drop(made.id, by="uid 0", now=it.site.moment()))
+        assert [each.resource for each in it.site.overrides.active] == ["File/b"]
+
+
+async def test_one_whose_end_the_disk_does_not_take_yet_keeps_the_loop_from_no_rest(
+    it: TestSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*given: Any) -> None:
+        raise TransientError("full", reason="DiskFull")
+
+    async with Running(*it.loops()):
+        await it.give(wanted(1, a="1"))
+        await it.reaches("Converged", 1)
+        await override(it, "mine", seconds=60)
+    it.clock.advance(61)
+    monkeypatch.setattr(it.site.database, "call", refused)
+    with pytest.raises(TransientError):
+        await it.site.overrides.expire(it.site.moment())
+    assert it.site.overrides.next_end(it.site.moment()) is None

@@ -121,3 +121,16 @@ async def test_an_account_of_an_older_encoding_is_taken_over_and_given_back_as_i
     assert given_back.startswith("usermod --home /home/ada --shell /bin/sh")
     assert f"--comment {name} " in given_back
     assert f"--groups {OLD_GROUP} " in given_back
+
+
+async def test_an_account_is_given_back_without_the_groups_that_are_gone_by_then(machine: Machine) -> None:
+    """usermod knows them no more, and refuses all of it for as long as they are away."""
+    machine.has_ada()
+    machine.has("group", "press:x:1003:ada", "video:x:1004:ada")
+    ada = account("User", "ada", system=True, takeOver=True, shell="/bin/bash")
+    await machine.provider.apply(ada, NOTHING)
+    (machine.etc / "group").write_text("video:x:1004:ada\n")
+    await machine.provider.remove(ada.key, ada.body)
+    given_back = machine.calls()[-1]
+    assert "--groups video " in given_back
+    assert "--gid" not in given_back

@@ -199,3 +199,26 @@ async def test_after_a_restart_the_newest_readings_are_those_the_hub_does_not_ha
     found = [(each.device, each.metric, each.value) for each in outbox.newest.readings()]
     assert found == [("oven", "door", True), ("scale", "weight", 2.5)]
     outbox.close()
+
+
+async def test_a_pull_nobody_came_back_for_is_not_fresh_for_ever() -> None:
+    engine, seconds = SlowRegistry(), [0.0]
+    images, plan = Images(engine, clock=lambda: seconds[0]), _plan("press:1")
+    plan.pull = "Always"
+    with pytest.raises(TransientError, match="being pulled"):
+        await images.ensure(plan, wait_s=0.01)
+    engine.go.set()
+    await eventually(lambda: engine.fetched == ["press:1"], "the first")
+    seconds[0] = 600.0  # whoever waits longest between two tries
+    await images.ensure(plan)
+    assert engine.fetched == ["press:1"]
+    await images.ensure(plan)
+    assert engine.fetched == ["press:1"] * 2
+    engine.go.clear()
+    with pytest.raises(TransientError, match="being pulled"):
+        await images.ensure(plan, wait_s=0.01)
+    engine.go.set()
+    await eventually(lambda: engine.fetched == ["press:1"] * 3, "the third")
+    seconds[0] = 1_000_000.0
+    await images.ensure(plan)
+    assert engine.fetched == ["press:1"] * 4

@@ -12,6 +12,7 @@ from holdfast_edge.control import planned
 from holdfast_edge.core.reboots import BEGINS, Ground
 from holdfast_edge.core.transaction import ENDED
 from holdfast_edge.reconcile.rebooter import Restarting
+from holdfast_edge.store.reboots import Reboots
 from holdfast_protocol.errors import MisuseError, ProviderError, TransientError
 from holdfast_protocol.wire.messages import RebootStatus
 from holdfast_protocol.wire.reboots import KEY, Policy, Request
@@ -435,4 +436,39 @@ async def test_a_change_that_needs_a_boot_gets_exactly_one(
         await after.stays(1)  # a repair of the same is no new change
         await after.give(wanted(policy, annotations=annotations, content="y", generation=2))
         await after.restarted(2)
+    after.close()
+
+
+async def test_what_is_asked_for_while_a_look_writes_is_not_forgotten(tmp_path: Path, machine: Machine) -> None:
+    it = Site(tmp_path, machine)
+    rebooter = it.site.rebooter
+    assert rebooter is not None
+    async with Running(*it.loops()):
+        await it.give(wanted(REQUIRED))
+        await it.settled()
+    machine.ground = Ground(required=True)
+    newest, now = it.site.targets.current, it.site.moment()
+    assert newest is not None
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: rebooter.look(newest, {}, {}, {}, (), "", now))
+        await anyio.lowlevel.checkpoint()
+        group.start_soon(lambda: rebooter.ask(reason="r", seconds=60, by="ada", now=now))
+    assert [each.by for each in Reboots(it.database).kept.requests] == ["ada"]
+    it.close()
+
+
+async def test_a_notice_of_an_agent_that_was_ended_is_taken_away_by_the_next(
+    it: Site, machine: Machine, tmp_path: Path
+) -> None:
+    needed(machine, "libc6")
+    async with Running(*it.loops()):
+        await it.give(wanted(REQUIRED))
+        await it.settled()
+        await it.until(lambda: machine.notices and machine.notices[-1], "the announcement")
+    it.close()
+    machine.ground = Ground()  # and what asked for it has gone
+    after = Site(tmp_path, machine)
+    async with Running(*after.loops()):
+        await after.until(lambda: machine.notices[-1] is None, "the notice to be gone")
+        assert after.told().count("RebootCalledOff") == 0, "nothing was called off that this one announced"
     after.close()

@@ -1,6 +1,6 @@
 """What is older than its policy goes, in slices, and the account of a site stays exact."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +8,10 @@ import pytest
 
 from holdfast_hub.blueprint import retention
 from holdfast_hub.blueprint.retention import Spec
-from holdfast_hub.operations import readings
+from holdfast_hub.operations import apply, readings
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.operations.retention import retire_readings
-from holdfast_hub.store import freed, retired, sizes
+from holdfast_hub.store import freed, retired, series, sizes
 from holdfast_protocol.wire.readings import Reading
 from support.builders import SITE
 from support.clock import FakeClock
@@ -82,6 +82,42 @@ async def test_the_longest_age_counts_and_what_nothing_selects_stays(hub: Hub) -
     assert await kept(hub, "torque") == [1]
     assert await kept(hub, "other") == [100, 1]
     assert await kept(hub, site="east-1") == [100, 1]
+
+
+class Meanwhile(FakeClock):
+    """Something is done while others pause."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.what: list[Callable[[], Awaitable[object]]] = []
+
+    async def sleep(self, seconds: float) -> None:
+        while self.what:
+            await self.what.pop()()
+
+
+async def test_a_policy_that_is_deleted_while_it_is_at_work_takes_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retired, "SLICE", 3)
+    clock = Meanwhile()
+    with hub_at(tmp_path, clock) as hub:
+        await add_site(hub)
+        await put(hub, policy("short", "maxAge: 1d"))
+        Sender(hub).send(*aged(hub, "t", *range(20, 0, -1)))
+        clock.what = [lambda: apply.delete_object(hub, "Retention", "short", author="ann")]
+        assert await retire_readings(hub) == 3
+        assert len(await kept(hub)) == 17
+
+
+async def test_a_policy_is_kept_at_a_site_of_more_metrics_than_one_question_may_be_about(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(series, "MAX_SERIES", 2)
+    await add_site(hub)
+    await put(hub, policy("short", "maxAge: 1d"))
+    Sender(hub).send(*(each for metric in "abcd" for each in aged(hub, metric, 3, 2, 0)))
+    assert await retire_readings(hub) == 8
 
 
 async def test_a_policy_of_another_class_takes_nothing(hub: Hub) -> None:

@@ -52,7 +52,8 @@ async def resting(folder: Path, shelf: Shelf, *documents: str) -> AsyncIterator[
     with hub_at(folder, clock) as hub:
         await hub.load()
         await add_site(hub)
-        await put(hub, *documents)
+        if documents:
+            await put(hub, *documents)
         async with anyio.create_task_group() as group:
             group.start_soon(Sinks(hub, shelf.open, jitter=lambda: 1.0).run)
             await eventually(lambda: set(hub.sinks) == {"lake"} if documents else True)

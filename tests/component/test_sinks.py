@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ import psycopg
 import pytest
 
 from holdfast_hub.blueprint import sink
+from holdfast_hub.blueprint.destinations import NATS
 from holdfast_hub.blueprint.sink import Spec
 from holdfast_hub.operations import apply, sinks
+from holdfast_hub.sinks.nats import NATSOutlet
 from holdfast_hub.sinks.opening import outlet
-from holdfast_hub.sinks.outlet import Labels, Outlet, Refusal
+from holdfast_hub.sinks.outlet import Labels, Outlet, Refusal, secret
 from holdfast_hub.store import sinks as store
 from holdfast_hub.store.sinks import Entry
 from holdfast_protocol.errors import InputError, TransientError
@@ -191,6 +194,25 @@ async def test_a_sink_too_far_behind_skips_the_oldest_and_counts_them(tmp_path: 
             taken = store.take(connection, "lake", None, 100)
         assert taken is not None
         assert [each.row.value for each in taken.entries] == [3, 4]
+
+
+async def test_a_credential_without_an_end_is_the_failure_of_one_sink(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path, tmp_path / "none"):
+        with anyio.fail_after(10), pytest.raises(TransientError) as found:
+            await secret(str(path))
+        assert found.value.reason == "NoSecret"
+
+
+async def test_a_connection_that_breaks_while_it_is_let_go_ends_no_loop() -> None:
+    class Gone:
+        async def close(self) -> None:
+            raise ConnectionResetError
+
+    held = NATSOutlet("lake", NATS(("nats://127.0.0.1:9",)))
+    held._client = Gone()
+    await held.close()
+    assert held._client is None
 
 
 async def rows(server: Server, query: str) -> list[Any]:

@@ -118,3 +118,22 @@ def test_each_body_is_judged_once() -> None:
     changed = resource(file_body("a", content="new"))
     assert policies.fresh({one.key: one, other.key: other}, marks) == [other]
     assert policies.fresh({changed.key: changed}, marks) == [changed]
+
+
+async def test_a_judgement_that_broke_is_made_again_at_the_next_look(
+    it: TestSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals, broken = policies.refusals, [MemoryError("no room"), MemoryError("no room")]
+
+    def breaking(*given: Any) -> Any:
+        if broken:
+            raise broken.pop()
+        return refusals(*given)
+
+    monkeypatch.setattr(policies, "refusals", breaking)
+    async with Running(*it.loops()):
+        await it.give(given("noise", "music"))
+        await eventually(lambda: shown(it, "File/f1") == ("Failed", "ProviderBug"))
+        await eventually(lambda: it.provider.tell() or "File/f1" in it.provider.world)
+        assert not broken
+        await eventually(lambda: shown(it, "File/f0") == ("Failed", "PolicyViolation"))

@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from holdfast_edge.core.programs import Compiled
+from holdfast_edge.reconcile import evaluation
 from holdfast_protocol.wire.messages import InstanceStatus
 from holdfast_protocol.wire.target import Target
 from support.builders import a_target
@@ -261,3 +262,24 @@ async def test_a_provider_that_gives_no_answer_holds_up_a_look_once_and_not_for_
         await eventually(looked)
         assert provider.asked <= provider.looks
     site.close()
+
+
+async def test_an_evaluation_that_broke_is_made_again_at_the_next_look(
+    it: TestSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, broken = evaluation.compiled, []
+
+    def breaking(*given: Any) -> Any:
+        if broken:
+            raise broken.pop()
+        return made(*given)
+
+    monkeypatch.setattr(evaluation, "compiled", breaking)
+    it.provider.statuses["File/db"] = {"port": 1}
+    async with Running(*it.loops()):
+        await it.give(a_site_target())
+        await it.reaches("Converged")
+        broken.append(MemoryError("no room"))
+        it.provider.statuses["File/db"] = {"port": 2}
+        await eventually(lambda: it.provider.tell() or not broken)
+        await eventually(lambda: it.provider.tell() or content(it, "web") == "2")

@@ -61,3 +61,18 @@ async def test_a_folder_put_in_the_place_of_the_one_just_made_is_not_given_away(
             await provider.apply(target.resource(BODY), Scope(resources={}))
     assert (home / ".ssh").stat().st_uid == 0
     assert (home / ".ssh/secret").stat().st_uid == 0
+
+
+async def test_lines_of_ours_leave_the_file_of_a_home_that_is_no_longer_the_users(home: Path, tmp_path: Path) -> None:
+    provider = SSHKeyProvider(state=tmp_path / "state", etc=tmp_path / "etc")
+    await provider.apply(target.resource(BODY), Scope(resources={}))
+    old = home / ".ssh/authorized_keys"
+    old.write_text("ssh-ed25519 hers\n" + old.read_text())
+    newer = tmp_path / "newer"
+    newer.mkdir()
+    os.chown(newer, ADA, ADA)
+    (tmp_path / "etc/passwd").write_text(f"ada:x:{ADA}:{ADA}::{newer}:/bin/sh\n")
+    await provider.apply(target.resource(BODY), Scope(resources={}))
+    assert KEY.split()[1] in (newer / ".ssh/authorized_keys").read_text()
+    assert old.read_text() == "ssh-ed25519 hers\n"
+    assert old.stat().st_uid == ADA

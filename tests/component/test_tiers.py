@@ -306,6 +306,33 @@ async def test_a_copy_that_is_being_made_takes_everything_once_whatever_comes_me
     assert {every: shown(await said(hub, every)) for every in (MINUTE, HOUR, DAY)} == wanted
 
 
+@pytest.mark.parametrize(("first", "between"), [((HOUR,), MINUTE), ((MINUTE, HOUR), 5 * MINUTE)])
+async def test_a_copy_left_half_made_is_whole_though_a_finer_one_was_made_meanwhile(
+    hub: Hub, first: tuple[int, ...], between: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folding, "SLICE", 7)
+    monkeypatch.setattr(coarse, "SPANS", 3)
+    await add_site(hub)
+    start = hub.now() // HOUR * HOUR - DAY
+    Sender(hub).send(*(Reading("press", "t", start + n * 37_000, n) for n in range(60)))
+    wanted = shown(await said(hub, HOUR))
+
+    def begin(*lengths: int) -> folding.Beginning:
+        with hub.streams.database.transaction() as connection:
+            folding.start(connection, [(1, every) for every in lengths])
+            return folding.beginnings(connection, SITE)[0]
+
+    for every in first[:-1]:
+        begin(every)
+        await work.make_copies(hub, SITE, [])
+    step = await work.advance(hub, begin(first[-1]))
+    assert step.upto is not None
+    begin(between)
+    await work.make_copies(hub, SITE, [])
+    assert shown(await said(hub, HOUR)) == wanted
+    assert {each.tier for each in await said(hub, HOUR)} == {HOUR}
+
+
 @pytest.mark.invariant("every-loss-is-counted")
 async def test_no_reading_is_taken_away_before_it_is_in_the_copies(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     await add_site(hub)

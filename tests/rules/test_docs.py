@@ -83,3 +83,10 @@ def test_the_edge_command_helps() -> None:
     done = subprocess.run([command, "--help"], capture_output=True, text=True, check=True)
     for verb in ("run", "status", "plan", "hold"):
         assert verb in done.stdout
+
+
+@pytest.mark.parametrize("name", ["build", "check", "conformance"])
+def test_a_script_that_is_asked_for_help_does_nothing_else(name: str) -> None:
+    done = subprocess.run([str(ROOT / "scripts" / name), "--help"], check=True, capture_output=True, text=True)
+    assert 0 < len(done.stdout.splitlines()) <= 2
+    assert not (ROOT / "--help").exists()

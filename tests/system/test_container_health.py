@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
+from holdfast_edge.providers.container import provider as workloads
 from holdfast_edge.providers.container.provider import ContainerProvider
 from holdfast_edge.providers.port import Observed
 from holdfast_protocol.errors import TransientError
@@ -324,3 +325,17 @@ def test_host_ports_are_published_and_probes_reach_a_container_s_own_address(tmp
             text=True,
         )
     assert json.loads(answer.stdout) == {"readiness": "ready", "message": "", "page": "ok\n"}
+
+
+@pytest.mark.parametrize("command", [["sleep", "3600"], ["sh", "-c", "exit 1"]])
+async def test_a_pod_whose_first_steps_take_long_or_fail_is_waited_for_and_not_taken_for_made(
+    command: list[str], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change that counts as made and is to be made again looks like somebody undoing it: contested, for an hour."""
+    monkeypatch.setattr(workloads, "WAIT_S", 0.6)
+    monkeypatch.setattr(workloads, "POLL_S", 0.01)
+    wanted = world.put(deployment(initContainers=[container(name="first", command=command)]))
+    with pytest.raises(TransientError) as caught:
+        await world.apply(wanted)
+    assert caught.value.reason == "Waiting"
+    assert "first" in caught.value.message

@@ -175,9 +175,9 @@ MEGA = 1024 * 1024
 @pytest.mark.invariant("only-owned-things-are-removed")
 def test_a_drop_in_of_a_unit_that_is_not_ours_takes_effect_and_leaves_no_trace(site: Workbench, theirs: str) -> None:
     before = files(site)
-    seen = site.converge(drop_in("64M"))
+    site.converge(drop_in("64M"))
+    site.until(drop_in("64M"), lambda seen: seen["status"]["activeState"] == "active")  # it is being restarted
     assert shown(site, theirs, "MemoryMax", "ActiveState") == [str(64 * MEGA), "active"]
-    assert seen["status"]["activeState"] == "active"
     (pid,) = shown(site, theirs, "MainPID")
     site.converge(drop_in("64M"))
     assert shown(site, theirs, "MainPID") == [pid], "it was restarted for nothing"

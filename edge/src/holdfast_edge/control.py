@@ -121,6 +121,9 @@ class Control:
             case "hold":
                 if len(request.resources) > MAX_NAMED:
                     raise MisuseError(f"more than {MAX_NAMED} resources", reason="TooMany")
+                if odd := next((key for key in request.resources if not all(key.partition("/"))), None):
+                    hint = "holdfast-edge status names what there is"
+                    raise MisuseError(f"{odd[:80]!r} is not KIND/NAME", reason="BadKey", hint=hint)
                 hold = await site.holds.make(
                     reason=request.reason,
                     seconds=request.seconds,
@@ -145,8 +148,10 @@ class Control:
             case _:
                 raise MisuseError(f"no such request: {request.do[:40]!r}", reason="BadRequest")
         self._wake()
-        await site.fresh_view()
-        return {"hold": msgspec.to_builtins(hold)}
+        goal = (await site.fresh_view()).goal
+        known = goal.wanted if goal is not None else {}
+        not_there = [key for key in hold.resources if key not in known] if request.do == "hold" else []
+        return {"hold": msgspec.to_builtins(hold), "not_there": not_there}
 
     async def _reboot(self, request: Request, by: str) -> dict[str, Any]:
         rebooter, now = self._site.rebooter, self._site.moment()

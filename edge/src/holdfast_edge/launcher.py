@@ -15,7 +15,8 @@ from typing import Any, Final, NoReturn
 
 UNIT: Final = "holdfast-edge.service"
 TRIES: Final = 3  # starts of a version that is not known to be healthy
-DATABASES: Final = ("edge.db", "outbox.db")
+GUARD: Final = "holdfast-edge-upgrade"  # begins the names of timers that go back
+BEFORE: Final = "before"  # the folder with copies of the databases
 ENVIRONMENT: Final = "HOLDFAST_EDGE_SLOTS"  # names the folder of slots to the agent that was started from one
 
 
@@ -50,6 +51,18 @@ def count_start(folder: str) -> None:
         fall_back(folder, pending, f"it was started {TRIES} times and never was healthy")
     else:
         write(os.path.join(folder, "pending.json"), pending)
+        if pending["tries"] > 1:
+            guard_again(folder, pending)
+
+
+def guard_again(folder: str, pending: dict[str, Any]) -> None:
+    """Have somebody go back in time once more: after a boot the timer of the switch is gone. One too many does nothing."""
+    unit = f"--unit={GUARD}-{pending['id']}-{pending['tries']}"
+    when = [f"--on-active={pending['within']}s", "--timer-property=AccuracySec=1s"]
+    what = [sys.executable, os.path.join(folder, "launch.py"), "fall-back", pending["id"]]
+    with suppress(OSError, subprocess.TimeoutExpired):  # the starts are counted all the same
+        words = ["systemd-run", "--quiet", "--collect", "--no-block", unit, *when, "--", *what]
+        subprocess.run(words, check=False, stdin=subprocess.DEVNULL, timeout=30.0)
 
 
 def fall_back_if(folder: str, name: str) -> int:
@@ -70,8 +83,11 @@ def fall_back(folder: str, pending: dict[str, Any], why: str) -> None:
     failed = read(os.path.join(folder, "failed.json"))
     failed[pending["version"]] = {"why": why, "digest": pending["digest"]}
     write(os.path.join(folder, "failed.json"), failed)
-    for name in DATABASES:
-        restore(os.path.join(folder, "before", name), os.path.join(os.path.dirname(folder), name))
+    before = os.path.join(folder, BEFORE)
+    for place, _, names in os.walk(before):
+        for name in names:
+            copy = os.path.join(place, name)
+            restore(copy, os.path.join(os.path.dirname(folder), os.path.relpath(copy, before)))
     point(folder, pending["from"])
     remove(os.path.join(folder, "pending.json"))
 
@@ -86,6 +102,7 @@ def restore(copy: str, database: str) -> None:
     for suffix in ("-wal", "-shm"):
         remove(database + suffix)
     os.replace(database + ".back", database)
+    synced(os.path.dirname(database))
 
 
 def schema(database: str) -> int:

@@ -21,7 +21,7 @@ from holdfast_edge.reconcile.dead_man import taken_back
 from holdfast_edge.settings import Settings
 from holdfast_edge.store import trials
 from holdfast_edge.store.trials import Kept
-from holdfast_protocol.errors import ConflictError, PermanentError
+from holdfast_protocol.errors import ConflictError, PermanentError, ProviderError
 from holdfast_protocol.runtime import clock as clocks
 
 TRIES: Final = 5
@@ -56,15 +56,21 @@ async def _go_back(settings: Settings, config: Path, folder: Path) -> str:
     trial: Trial = msgspec.structs.replace(kept.trial, cause=kept.trial.cause or CAUSE)
     trials.write(folder, Kept(trial, kept.refused))
     chosen = equipped(settings, config)
+    failures: list[ProviderError] = []
     for change in reversed(trial.changes):
-        await asked(
-            taken_back(change, chosen),
-            within=settings.timing.change_within_s,
-            phase="revert",
-            resource=change.key,
-        )
+        try:
+            await asked(
+                taken_back(change, chosen),
+                within=settings.timing.change_within_s,
+                phase="revert",
+                resource=change.key,
+            )
+        except ProviderError as error:  # another of them may be what cuts the way
+            failures.append(error)
     for provider in chosen.providers:
         await provider.close()
+    if failures:
+        raise failures[0]
     return f"gone back from {', '.join(each.key for each in trial.changes)}"
 
 

@@ -5,7 +5,7 @@ import binascii
 import re
 import tomllib
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -20,15 +20,16 @@ from holdfast_edge.sensors.facts import memory_mb
 from holdfast_edge.store.outbox_state import Quotas
 from holdfast_edge.store.targets import Trust
 from holdfast_protocol.errors import InputError, Problem, WireError
+from holdfast_protocol.kinds.misfits import misfits
 from holdfast_protocol.mapping.convention import prefixes
 from holdfast_protocol.runtime import zones
 from holdfast_protocol.wire.envelope import Signer, key_id
+from holdfast_protocol.wire.flaws import Flaw
 from holdfast_protocol.wire.names import fleet_name, node_name, site_name
 
 DEFAULT: Final = Path("/etc/holdfast/edge.toml")
 _LINE: Final = re.compile(r" \(at line (\d+), column (\d+)\)$")
 _REGISTRY: Final = re.compile(r"[A-Za-z0-9][-.A-Za-z0-9]{0,252}(:[0-9]{1,5})?")
-_PLACE: Final = re.compile(r" - at `\$\.?(.*)`$")
 
 
 class Hub(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -153,10 +154,12 @@ def read(path: Path) -> Settings:
 
     Relative paths are from its folder.
     """
+    values: dict[str, Any] = {}
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
         name = values.get("profile") or profiles.by_memory(memory_mb())
-        settings = msgspec.convert(profiles.completed(values, name) if name in profiles.TABLE else values, Settings)
+        values = profiles.completed(values, name) if name in profiles.TABLE else values
+        settings = msgspec.convert(values, Settings)
     except OSError as error:
         raise InputError([Problem(error.strerror or str(error), file=str(path))]) from None
     except tomllib.TOMLDecodeError as error:
@@ -166,16 +169,22 @@ def read(path: Path) -> Settings:
         raise InputError([problem]) from None
     except UnicodeDecodeError:
         raise InputError([Problem("not UTF-8", file=str(path))]) from None
-    except msgspec.ValidationError as error:
-        message, place = str(error), _PLACE.search(str(error))
-        key = place[1] if place else ""
-        raise InputError([Problem(_PLACE.sub("", message), file=str(path), path=key)]) from None
+    except msgspec.ValidationError:
+        found = misfits(values, Settings)
+        raise InputError(
+            [Problem(each.message, str(path), path=_key(each), hint=each.hint) for each in found]
+        ) from None
     if problems := list(_problems(settings, str(path))):
         raise InputError(problems)
     folder = path.absolute().parent
     return msgspec.structs.replace(
         settings, state_dir=str(folder / settings.state_dir), key_file=str(folder / settings.key_file)
     )
+
+
+def _key(flaw: Flaw) -> str:
+    """Return the place of a flaw as TOML names it: trust.keys[0].public."""
+    return "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in flaw.path)[1:]
 
 
 def signer(settings: Settings) -> Signer:

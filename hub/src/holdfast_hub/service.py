@@ -27,6 +27,7 @@ from holdfast_hub.operations.bridges import HubBridges
 from holdfast_hub.operations.commands import run_command_expiry
 from holdfast_hub.operations.holds import run_expiry
 from holdfast_hub.operations.hub import Hub
+from holdfast_hub.operations.places import keep_places
 from holdfast_hub.operations.retention import run_retention
 from holdfast_hub.operations.sinks import Sinks
 from holdfast_hub.operations.sites import refresh_facts, repair_placement
@@ -54,10 +55,14 @@ class Health:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._link: LinkState | None = None
+        self._told = ("", "")  # doing and reason of the last line of the log
 
     def take(self, state: LinkState) -> None:
-        before, self._link = self._link, state
-        if before is None or (before.doing, before.reason) != (state.doing, state.reason):
+        self._link = state
+        if state.doing == "connecting" and state.failures:
+            return  # the next of many: what is told is how it ends
+        if (state.doing, state.reason) != self._told:
+            self._told = (state.doing, state.reason)
             log.info("broker %s: %s %s", self._settings.broker or self._settings.listen, state.doing, state.message)
 
     def __call__(self) -> dict[str, Any]:
@@ -142,6 +147,7 @@ async def run_hub(settings: Settings, *, ready: Callable[[str], None] = log.info
         hub = Hub(store, StreamStore(streams), ReadingStore(streams), identity, feed, clock)
         await hub.load()
         await repair_placement(hub)
+        await keep_places(hub)
 
         async def on_facts(sites: set[SiteName]) -> None:
             await refresh_facts(hub, sites)

@@ -306,3 +306,24 @@ def test_the_end_is_said_once() -> None:
     it.close()
     assert [kind for kind, _ in said(it.output())] == ["", "close"]
     assert receiver.Receiver(TERMS).output() == SASL_HEADER
+
+
+def test_a_character_that_is_half_of_one_is_malformed() -> None:
+    for value in (b"\x73\x00\x00\xd8\x00", b"\x73\xff\xff\xff\xff"):
+        with pytest.raises(Malformed):
+            opened(b"\x00\x53\x77" + value)
+
+
+def test_a_sender_that_takes_its_messages_back_is_given_room_again() -> None:
+    it = ready()
+    for number in range(10 * TERMS.credit):
+        assert it.feed(transfer(number, aborted=True)) == []
+    assert it.feed(transfer(99))[0].number == 99
+
+
+def test_a_message_of_many_empty_parts_holds_none_of_them() -> None:
+    it = ready()
+    for _ in range(50):
+        it.feed(transfer(0, b"", more=True))
+    assert not it._parts
+    assert it.feed(transfer(None))[0].body == DATA + b"x"

@@ -124,6 +124,7 @@ class FakeEngine:
         self.answered = 0
         self.code: int | None = 0
         self.error: TransientError | None = None
+        self.forgotten: set[str] = set()
 
     async def begin_exec(self, container: str, command: list[str]) -> str:
         if self.error:
@@ -133,6 +134,8 @@ class FakeEngine:
 
     async def exec_result(self, number: str) -> int | None:
         await anyio.lowlevel.checkpoint()
+        if number in self.forgotten:
+            raise TransientError(f"No such exec instance: {number}", reason="Gone")
         self.answered += 1
         return self.code
 
@@ -207,6 +210,39 @@ async def test_a_command_that_never_ends_fails_its_probe_and_is_not_joined_by_ot
     assert await asker.failure(subject(), "liveness", probe()) == "exit code 3"
     engine.error = TransientError("no such container")
     assert await asker.failure(subject(), "liveness", probe()) == "no such container"
+
+
+@pytest.mark.anyio
+async def test_a_command_the_engine_has_forgotten_holds_up_no_later_one() -> None:
+    """An engine that was started again, or has started the container again, knows nothing of it."""
+    engine = FakeEngine()
+    engine.code = None
+    asker = Asker(engine)  # type: ignore[arg-type]
+    brief: Any = 0.02
+    assert await asker.failure(subject(), "liveness", probe(timeout_seconds=brief)) == "no answer within 0.02 s"
+    engine.forgotten.add("1")
+    engine.code = 0
+    assert await asker.failure(subject(), "liveness", probe()) == ""
+    assert engine.begun == 2
+    engine.forgotten.add("3")
+    assert await asker.failure(subject(), "liveness", probe()) == "the engine has lost its command"
+    assert await asker.failure(subject(), "liveness", probe()) == ""
+
+
+@pytest.mark.anyio
+async def test_commands_of_containers_that_are_gone_are_forgotten() -> None:
+    engine = FakeEngine()
+    engine.code = None
+    asker = Asker(engine)  # type: ignore[arg-type]
+    brief: Any = 0.02
+    for number in range(5):
+        await asker.failure(subject(id=f"c{number}"), "liveness", probe(timeout_seconds=brief))
+    for number in range(4):
+        asker.forget(f"c{number}")
+    assert await asker.failure(subject(id="c4"), "liveness", probe()) == "the command before it still runs"
+    engine.code = 0
+    assert await asker.failure(subject(id="c1"), "liveness", probe()) == "", "nothing is remembered of it"
+    assert engine.begun == 6
 
 
 @pytest.mark.anyio

@@ -47,3 +47,10 @@ def test_the_unit_holds_the_agent_to_its_memory_and_keeps_odd_paths_one_word() -
     text = unit('/opt/hold "fast"/bin/holdfast-edge', "/etc/holdfast/100%/edge.toml", TABLE["micro"].budgets)
     assert "MemoryHigh=96M\nMemoryMax=192M\n" in text
     assert 'ExecStart="/opt/hold \\"fast\\"/bin/holdfast-edge" run --config /etc/holdfast/100%%/edge.toml\n' in text
+
+
+def test_systemd_goes_on_starting_the_agent_however_often_it_ends() -> None:
+    text = unit("/opt/holdfast-edge", "/etc/holdfast/edge.toml", TABLE["micro"].budgets)
+    head, _, service = text.partition("[Service]")
+    assert "StartLimitIntervalSec=0\n" in head
+    assert "RestartSec=" in service

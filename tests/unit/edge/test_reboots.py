@@ -147,3 +147,59 @@ def test_a_request_made_here_is_due_again_when_the_agent_was_ended_before_it_cou
     assert [each.id for each in reboots.standing(again, moment(30.0))] == ["local-1"]
     after = reboots.started(kept, moment(5.0, "b2"))
     assert reboots.standing(after, moment(5.0, "b2")) == ()
+
+
+def test_a_machine_that_is_switched_off_every_night_is_restarted_for_the_same_package_every_time() -> None:
+    """It is never up for a day, and no restart of it has failed to help."""
+    boots = 0
+    kept = Kept(boot_id="b0", up_from=0.0)
+    for _ in range(2 * POLICY.attempts):
+        now = moment(5.0 + POLICY.minimum_uptime, f"b{boots}")
+        kept = reboots.looked(kept, NEED, now)
+        wished = reboots.wish(kept, POLICY, NEED, now)
+        assert wished.go, wished.waits
+        kept = reboots.gone(kept, wished, now)
+        boots += 1
+        kept = reboots.started(kept, moment(5.0, f"b{boots}"))
+        back = reboots.returned(kept, (), converged=True, now=moment(60.0, f"b{boots}"))
+        assert back is not None
+        kept = reboots.looked(back, (), moment(60.0, f"b{boots}"))
+        assert kept.tries, "a boot of ours forgets nothing"
+        boots += 1
+        kept = reboots.started(kept, moment(5.0, f"b{boots}"))
+        kept = reboots.looked(kept, (), moment(60.0, f"b{boots}"))
+
+
+@pytest.mark.parametrize("ended", ["the agent", "the request to systemd"])
+def test_a_change_whose_boot_did_not_come_waits_for_it_still_and_not_for_ever(ended: str) -> None:
+    changed = (Need("changed:File/a@1", "File/a was changed"),)
+    kept = reboots.looked(Kept(boot_id="b1"), changed, moment(5.0))
+    asked, at = 0, 0.0
+    while True:
+        at += 5.0 + POLICY.minimum_uptime
+        wished = reboots.wish(kept, POLICY, changed, moment(at))
+        if not wished.go:
+            break
+        kept, asked = reboots.gone(kept, wished, moment(at)), asked + 1
+        kept = (
+            reboots.started(kept, moment(at)) if ended == "the agent" else reboots.failed(kept, "BusDown", moment(at))
+        )
+    assert (asked, wished.given_up) == (POLICY.attempts, changed)
+    again = reboots.started(kept, moment(5.0, "b2"))
+    assert not reboots.wish(again, POLICY, changed, moment(at, "b2")).go, "somebody's boot has served it"
+    assert not reboots.wish(again, POLICY, changed, moment(at, "b2")).given_up
+
+
+def test_what_is_remembered_of_changes_has_an_end_on_a_machine_that_is_never_up_for_a_day() -> None:
+    kept = Kept(boot_id="b0")
+    for boot in range(reboots.MAX_TRIES + 5):
+        changed = (Need(f"changed:File/a@{boot}", "File/a was changed"),)
+        now = moment(5.0 + POLICY.minimum_uptime, f"b{boot}")
+        kept = reboots.looked(kept, changed, now)
+        kept = reboots.gone(kept, reboots.wish(kept, POLICY, changed, now), now)
+        kept = reboots.started(kept, moment(5.0, f"b{boot + 1}"))
+        back = reboots.returned(kept, (), converged=True, now=moment(60.0, f"b{boot + 1}"))
+        assert back is not None
+        kept = back
+    assert len(kept.tries) == reboots.MAX_TRIES
+    assert "changed:File/a@0" not in kept.tries

@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast_protocol.runtime.deliveries import Deliveries
 from holdfast_protocol.runtime.mqtt import Delivery
 from holdfast_protocol.runtime.publishes import publishes
 
@@ -64,3 +65,30 @@ def test_other_packets_qos_2_and_what_is_over_the_limit_are_left_to_the_library(
         "an alias for a topic"
     )
     assert publishes(b"\x32\x06\x00\x01a\x00\x00\x00", 0, 5, 1000, with_properties=True) == ([], 0), "no identifier"
+
+
+def test_properties_of_the_user_are_read_whatever_stands_in_and_beside_them() -> None:
+    text = "\ufeffa\0".encode()
+    odd = b"\x26" + len(text).to_bytes(2, "big") + text + b"\x00\x01\xff"
+    others = b"\x01\x01\x02\0\0\0\x05\x03\0\x01t\x08\0\x01r\x09\0\x01c\x0b\x81\x01\x23\0\x01"
+    sent = Delivery("a", b"x", 1, False, False, 7)
+    for properties in (odd, others + odd):
+        whole = packet(sent, with_properties=True, properties=properties)
+        ((found,), _) = publishes(whole, 0, 5, 1000, with_properties=True, of_user=True)
+        assert found.properties == (("\ufeffa\0", "\ufffd"),)
+        assert found.payload == b"x"
+    for rubbish in (b"\x26\0\x09a", b"\x26\0\x01a\xff\xff", b"\x7f", b"\x08\xff"):
+        whole = packet(sent, with_properties=True, properties=rubbish)
+        assert publishes(whole, 0, 5, 1000, with_properties=True, of_user=True)[0] == [sent]
+
+
+def test_topics_and_properties_count_as_much_as_payloads_of_what_is_held() -> None:
+    held = Deliveries(1000, 100)
+    held.add([Delivery("t" * 60, b"", 1, False, False, 1)])
+    assert held.fullness == 0.6
+    held.add([Delivery("t", b"", 1, False, False, 2, (("n" * 20, "v" * 19),))])
+    assert (held.fullness, held.room(1)) == (1.0, 0)
+    assert len(held.take(5, 60)) == 1
+    assert held.fullness == 0.4
+    held.take(5, 1000)
+    assert held.fullness == 0.0

@@ -6,7 +6,7 @@ from typing import Any
 
 from holdfast_edge.cli import output
 from holdfast_edge.cli.client import ask, state_folder
-from holdfast_edge.cli.exits import DONE, NEGATIVE
+from holdfast_edge.cli.exits import DONE, NEGATIVE, NOT_FOUND, CliError
 
 
 def add_bridge(add: Any) -> None:
@@ -19,6 +19,8 @@ def add_bridge(add: Any) -> None:
 def _bridge(options: argparse.Namespace) -> int:
     answer = ask(state_folder(options.config), {"do": "bridges"})
     found = [each for each in answer["bridges"] if options.name in ("", each["name"])]
+    if options.name and not found:
+        raise CliError(f"no bridge {options.name!r}", NOT_FOUND, reason="NotFound", hint="holdfast-edge bridge")
     if options.output == "json":
         output.show_json({**answer, "bridges": found})
     else:

@@ -16,6 +16,8 @@ def state_folder(config: Path) -> Path:
     """Return where the agent of a settings file keeps its state."""
     try:
         values = tomllib.loads(config.read_text(encoding="utf-8"))
+    except PermissionError:
+        raise CliError(f"{config}: Permission denied", DENIED, reason="Forbidden", hint="ask as root") from None
     except OSError as error:
         raise CliError(f"{config}: {error.strerror}", USAGE, reason="NoSettings", hint="--config FILE") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -40,7 +42,12 @@ def ask(folder: Path, request: dict[str, Any], within: float = WITHIN) -> dict[s
     except TimeoutError:
         raise CliError(f"the agent did not answer within {within:g} s", TIMED_OUT, reason="TimedOut") from None
     except OSError:
-        raise CliError("the agent is not running", UNREACHABLE, reason="NotRunning") from None
+        raise CliError(
+            f"the agent is not running: nobody answers on {folder / SOCKET}",
+            UNREACHABLE,
+            reason="NotRunning",
+            hint="start its unit or `holdfast-edge run`; --config FILE names another agent",
+        ) from None
     if not line.endswith(b"\n"):
         raise CliError("the agent stopped while it answered", UNREACHABLE, reason="NotRunning")
     answer: dict[str, Any] = json.loads(line)

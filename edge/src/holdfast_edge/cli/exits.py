@@ -10,6 +10,7 @@ CONFLICT: Final = 4
 DENIED: Final = 5
 UNREACHABLE: Final = 6  # the agent is not running
 TIMED_OUT: Final = 7
+PARTLY: Final = 8
 INTERRUPTED: Final = 130
 
 BY_REASON: Final = {

@@ -50,7 +50,9 @@ def _test(rules: str, sample: str, options: argparse.Namespace) -> int:
         text = Path(rules).read_text(encoding="utf-8")
         content = sys.stdin.buffer.read() if sample == "-" else Path(sample).read_bytes()
         found = tried(text, rules, content, int(time.time() * 1000), options.topic)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise CliError(f"{error.filename}: {error.strerror}", USAGE, reason="CannotRead") from None
+    except UnicodeDecodeError as error:
         raise CliError(str(error), USAGE, reason="CannotRead") from None
     except InputError as error:
         raise CliError(error.message, USAGE, reason=error.reason) from None

@@ -13,15 +13,18 @@ from holdfast_edge.cli.client import ask, state_folder
 from holdfast_edge.cli.exits import (
     BY_REASON,
     CONFLICT,
+    DENIED,
     DONE,
     INTERRUPTED,
     NEGATIVE,
     NOT_FOUND,
+    PARTLY,
     UNREACHABLE,
     USAGE,
     CliError,
 )
 from holdfast_edge.cli.views import add_views
+from holdfast_protocol import VERSION
 
 CONFIG: Final = "/etc/holdfast/edge.toml"
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -31,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; arguments default to the process's own."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.command(options))
+        code = int(options.command(options))
+        sys.stdout.flush()
+        return code
     except CliError as error:
         output.show_error(error, options.output)
         return error.code
@@ -40,6 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except OSError as error:
+        said = error.strerror or str(error)
+        trouble = CliError(f"the output cannot be written: {said}", PARTLY, reason="CannotWrite")
+        if error.filename is not None:
+            code = DENIED if isinstance(error, PermissionError) else USAGE
+            trouble = CliError(f"{error.filename}: {said}", code, reason="CannotUse")
+        output.show_error(trouble, options.output)
+        if error.filename is None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return trouble.code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="holdfast-edge", description="Keeps this site at its target, connected or not."
     )
+    parser.add_argument("--version", action="version", version=f"holdfast-edge, version {VERSION}")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Any, text: str) -> argparse.ArgumentParser:
@@ -114,7 +130,8 @@ def _run(options: argparse.Namespace) -> int:
     try:
         anyio.run(agent.run_agent, settings.read(options.config), options.config.absolute())
     except InputError as error:
-        raise CliError(error.message, USAGE, reason=error.reason) from None
+        hint = next((each.hint for each in error.problems if each.hint), "")
+        raise CliError(error.message, USAGE, reason=error.reason, hint=hint) from None
     except HoldfastError as error:
         raise CliError(render(error), BY_REASON.get(error.reason, NEGATIVE), reason=error.reason) from None
     except BaseExceptionGroup as group:
@@ -178,7 +195,6 @@ def _plan(options: argparse.Namespace) -> int:
 
 def _slots(options: argparse.Namespace) -> int:
     from holdfast_edge.providers.version.slots import Slots
-    from holdfast_protocol import VERSION
     from holdfast_protocol.errors import ConflictError
 
     slots = Slots(state_folder(options.config) / "slots")
@@ -233,6 +249,8 @@ def _hold(options: argparse.Namespace) -> int:
         request = {"seconds": options.seconds, "reason": options.reason, "resources": options.resources}
         answer = ask(folder, {"do": "hold", **request})
         text = output.holds_text([answer["hold"]])
+        for key in answer["not_there"]:
+            print(f"note: the target has no {key} now; held once it has", file=sys.stderr)
     if options.output == "json":
         output.show_json(answer)
     else:
@@ -248,7 +266,7 @@ def _db(options: argparse.Namespace) -> int:
         raise CliError("sqlite-utils is not installed", USAGE, reason="NotInstalled", hint=hint)
     from sqlite_utils.cli import cli
 
-    return int(cli.main(options.words, prog_name="holdfast-edge db", standalone_mode=False) or DONE)
+    sys.exit(cli.main(options.words, prog_name="holdfast-edge db"))
 
 
 if __name__ == "__main__":

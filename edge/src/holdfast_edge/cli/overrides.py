@@ -63,8 +63,10 @@ def _patch(options: argparse.Namespace) -> dict[str, Any]:
     if options.file:
         try:
             text = sys.stdin.read() if options.file == "-" else Path(options.file).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CliError(f"{options.file}: {error}", NOT_FOUND, reason="NoFile") from None
+        except OSError as error:
+            raise CliError(f"{options.file}: {error.strerror}", NOT_FOUND, reason="NoFile") from None
+        except UnicodeDecodeError as error:
+            raise CliError(f"{options.file}: {error}", USAGE, reason="InvalidInput") from None
     else:
         text = options.patch
     try:

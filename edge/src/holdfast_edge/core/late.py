@@ -63,6 +63,7 @@ class _Deciding:
         self._judged = judged
         self._owned = owned
         self._careful = False  # some of the late resources need each other, or the target's, in a circle
+        self._after: dict[ResourceKey, frozenset[ResourceKey]] = {}  # what each of `_wanted` comes after, when careful
         self._kept: dict[ResourceKey, Condition] = {}
         self._rows: dict[ResourceKey, Row] = {}
         self._by_origin: dict[tuple[str, str], list[ResourceKey]] = {}
@@ -97,7 +98,9 @@ class _Deciding:
                 ours = thing is not None and (thing.instance, thing.id) == (one.instance, one.id)
                 made.append((not ours, place, one.key, one, each))
         made.sort(key=lambda entry: entry[:3])
-        self._careful = bool(_circle([*self._wanted.values(), *(one for *_, one, _ in made)]))
+        self._careful = _has_circle([*self._wanted.values(), *(one for *_, one, _ in made)])
+        if self._careful:
+            self._after = {key: order.after(one) for key, one in self._wanted.items()}
         for *_, one, each in made:
             self._take(one, each)
         return Decision(self._wanted, self._kept, self._rows)
@@ -163,8 +166,12 @@ class _Deciding:
         if key in self._wanted:
             said = f"{claim} is claimed by {self._wanted[key].instance or key} already"
             return Condition("Failed", "Claimed", said, hint="give it another name")
-        if self._careful and (circle := _circle([*self._wanted.values(), one])):
-            return Condition("Failed", "DependencyCycle", circle)
+        if self._careful:
+            self._after[one.key] = order.after(one)
+            if circle := order.circle(one.key, self._after):
+                del self._after[one.key]
+                said = f"resources depend on each other: {' -> '.join(circle)}"
+                return Condition("Failed", "DependencyCycle", said[:500])
         return None
 
     def _claim(self, one: Resource) -> tuple[str, ResourceKey]:
@@ -180,12 +187,12 @@ class _Deciding:
         return first
 
 
-def _circle(resources: Sequence[Resource]) -> str:
+def _has_circle(resources: Sequence[Resource]) -> bool:
     try:
         order.sequence(order.dependencies(resources))
-    except WireError as error:
-        return error.message
-    return ""
+    except WireError:
+        return True
+    return False
 
 
 def _row_key(owner: str, late: Late) -> ResourceKey:

@@ -6,7 +6,7 @@ and a unit after what its restartOn names.
 """
 
 import graphlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from holdfast_protocol.errors import WireError
@@ -31,13 +31,39 @@ def dependencies(resources: Iterable[Resource]) -> dict[ResourceKey, tuple[Resou
     every = {resource.key: resource for resource in resources}
     found = {}
     for key, resource in every.items():
-        after = set(resource.depends_on)
-        if resource.kind in _MENTIONING:
-            after.update(mention for mention in mentions(resource.body) if mention in every)
-        if resource.kind == "SystemdService" and isinstance(named := resource.spec.get("restartOn"), list):
-            after.update(ResourceKey(each) for each in named if isinstance(each, str) and each in every)
-        found[key] = tuple(sorted(after - {key}))
+        named = {other for other in _names(resource) if other in every}
+        found[key] = tuple(sorted({*resource.depends_on, *named} - {key}))
     return found
+
+
+def after(resource: Resource) -> frozenset[ResourceKey]:
+    """Return the keys a resource comes after where they are there."""
+    return frozenset({*resource.depends_on, *_names(resource)} - {resource.key})
+
+
+def circle(key: ResourceKey, graph: Mapping[ResourceKey, Collection[ResourceKey]]) -> tuple[ResourceKey, ...]:
+    """Return a way from a key over what it comes after back to it, () when there is none. What is absent leads nowhere."""
+    came: dict[ResourceKey, ResourceKey] = {}
+    left = [key]
+    while left:
+        at = left.pop()
+        for other in graph.get(at, ()):
+            if other == key:
+                way = [key, at]
+                while way[-1] != key:
+                    way.append(came[way[-1]])
+                return tuple(reversed(way))
+            if other not in came:
+                came[other] = at
+                left.append(other)
+    return ()
+
+
+def _names(resource: Resource) -> Iterator[ResourceKey]:
+    if resource.kind in _MENTIONING:
+        yield from mentions(resource.body)
+    if resource.kind == "SystemdService" and isinstance(named := resource.spec.get("restartOn"), list):
+        yield from (ResourceKey(each) for each in named if isinstance(each, str))
 
 
 def mentions(body: dict[str, Any]) -> frozenset[ResourceKey]:

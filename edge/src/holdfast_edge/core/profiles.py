@@ -71,10 +71,12 @@ def unit(program: str, config: str, budgets: Budgets) -> str:
 [Unit]
 Description=Holdfast edge agent
 After=network.target
+StartLimitIntervalSec=0
 [Service]
 Type=notify
 ExecStart={_word(program)} run --config {_word(config)}
 Restart=always
+RestartSec=1
 WatchdogSec=60
 MemoryAccounting=yes
 MemoryHigh={budgets.memory_mb}M

@@ -24,6 +24,7 @@ FORGETS: Final = 24 * 3600.0  # seconds of one boot without a cause, after which
 CONVERGES: Final = 900.0  # seconds after a boot in which the target has to be reached again
 MAX_TEXT: Final = 300
 MAX_NEEDS: Final = 50
+MAX_TRIES: Final = 200  # causes whose restarts are remembered
 CHANGED: Final = "changed:"
 SAYS: Final = "needsBoot"
 
@@ -49,7 +50,11 @@ class Need(msgspec.Struct, frozen=True):
 
     @property
     def is_served_once(self) -> bool:
-        return self.cause.startswith(CHANGED)
+        return _is_served_once(self.cause)
+
+
+def _is_served_once(cause: str) -> bool:
+    return cause.startswith(CHANGED)
 
 
 class Request(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -78,13 +83,15 @@ class Going(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is remembered. `up_from`: when this boot was first seen, in its seconds."""
+    """What is remembered. `up_from`: when this boot was first seen, in its seconds. `unserved`: causes of changes for which
+    a restart was begun in this boot, and did not come."""
 
     boot_id: str = ""
     up_from: float = 0.0
     since: dict[str, int] = {}  # by cause, ms since 1970
     tries: dict[str, int] = {}  # restarts made for it
     said: tuple[str, ...] = ()  # causes that were given up loudly
+    unserved: tuple[str, ...] = ()
     requests: tuple[Request, ...] = ()
     going: Going | None = None
     last: RebootReport | None = None
@@ -141,16 +148,25 @@ def _says_so(resource: Resource) -> bool:
 
 def started(kept: Kept, now: Moment) -> Kept:
     """Return what is remembered at a start of the agent. A restart that was begun in this very boot did not come: the
-    agent was ended before it could ask; it is due again, counted."""
+    agent was ended before it could ask; it is due again, counted. A boot that others made forgets the restarts whose cause
+    was gone before it: a machine that is switched off every night is never up for long."""
     if kept.boot_id != now.boot_id:
-        return msgspec.structs.replace(kept, boot_id=now.boot_id, up_from=now.boottime)
+        tries = kept.tries
+        if kept.going is None:
+            tries = {cause: count for cause, count in tries.items() if cause in kept.since or _is_served_once(cause)}
+        return msgspec.structs.replace(kept, boot_id=now.boot_id, up_from=now.boottime, tries=tries, unserved=())
     going = kept.going
     if going is None or going.boot_id != now.boot_id:
         return kept
     again = tuple(
         msgspec.structs.replace(each, served=False) if each.id in going.requests else each for each in kept.requests
     )
-    return msgspec.structs.replace(kept, going=None, requests=again)
+    return msgspec.structs.replace(kept, going=None, requests=again, unserved=_unserved(kept))
+
+
+def _unserved(kept: Kept) -> tuple[str, ...]:
+    causes = kept.going.causes if kept.going is not None else ()
+    return tuple(sorted({*kept.unserved, *filter(_is_served_once, causes)}))
 
 
 def followed(kept: Kept, wanted: Sequence[HubRequest], now: Moment) -> Kept:
@@ -200,7 +216,8 @@ def wish(kept: Kept, policy: Policy | None, found: Sequence[Need], now: Moment) 
     """Return what is to be done. A request needs no policy and waits for no uptime: a person says so, and it is served
     once."""
     requests = standing(kept, now)
-    open_ = tuple(each for each in found if not (each.is_served_once and kept.tries.get(each.cause, 0)))
+    served = {cause for cause in kept.tries if _is_served_once(cause) and cause not in kept.unserved}
+    open_ = tuple(each for each in found if each.cause not in served)
     if policy is None or policy.when == "never":
         why = "no RebootPolicy here restarts it" if policy is None else f"RebootPolicy {policy.name} says never"
         return Wish(open_, requests, go=bool(requests), waits="" if requests or not open_ else why)
@@ -223,12 +240,13 @@ def gone(kept: Kept, wished: Wish, now: Moment) -> Kept:
     """Return it with a restart begun, for all that is needed now: counted before its effect."""
     tries = dict(kept.tries)
     for each in wished.needs:
-        tries[each.cause] = tries.get(each.cause, 0) + 1
+        tries[each.cause] = tries.pop(each.cause, 0) + 1  # the newest last
     served = {each.id for each in wished.requests}
     if served:  # a person's word counts anew
         tries = {
             cause: 1 if cause in {need.cause for need in wished.needs} else count for cause, count in tries.items()
         }
+    tries = dict(list(tries.items())[-MAX_TRIES:])
     requests = tuple(
         msgspec.structs.replace(each, served=True) if each.id in served else each for each in kept.requests
     )
@@ -248,7 +266,8 @@ def failed(kept: Kept, why: str, now: Moment) -> Kept:
     assert kept.going is not None
     at = int(now.wall * 1000)
     report = RebootReport(kept.going.at, at, kept.going.texts, "failed", why[:MAX_TEXT])
-    return msgspec.structs.replace(kept, going=None, last=report, up_from=now.boottime)
+    unserved = _unserved(kept)
+    return msgspec.structs.replace(kept, going=None, last=report, up_from=now.boottime, unserved=unserved)
 
 
 def is_back(kept: Kept, now: Moment) -> bool:

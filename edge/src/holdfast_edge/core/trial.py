@@ -60,14 +60,29 @@ class Sign(msgspec.Struct, frozen=True):
     around: tuple[str, ...]
 
 
-def joined(trial: Trial, change: Changed, at: float) -> Trial:
-    """Return the trial with one more change; one that makes a thing what it was before is none any more."""
+def joined(trial: Trial, change: Changed, at: float, boot_id: str) -> Trial | None:
+    """Return the trial with one more change, None while others of it are still to be gone back from.
+
+    One that makes a thing again what it was before leaves the one it undoes on trial until it is made: `without`. One
+    that replaces all that could not be gone back from begins anew, before the same.
+    """
     known = trial.of(change.key)
     if known is not None:
         change = msgspec.structs.replace(change, before=known.before)
+    if undone(change):
+        return msgspec.structs.replace(trial, since=at)
     others = tuple(each for each in trial.changes if each.key != change.key)
-    changes = others if undone(change) else (*others, change)
-    return msgspec.structs.replace(trial, changes=changes, since=at)
+    if trial.cause and others:
+        return None
+    return msgspec.structs.replace(trial, changes=(*others, change), since=at, cause="", boot_id=boot_id)
+
+
+def without(trial: Trial, key: ResourceKey, after: dict[str, Any] | None) -> Trial:
+    """Return the trial without the change of that key, when what was made now is what was before it."""
+    known = trial.of(key)
+    if known is None or not undone(msgspec.structs.replace(known, after=after)):
+        return trial
+    return msgspec.structs.replace(trial, changes=tuple(each for each in trial.changes if each is not known))
 
 
 def undone(change: Changed) -> bool:

@@ -1,5 +1,6 @@
 """One loop a bridge: begun, ended and begun anew as the wanted bridges change; one that fails is tried again, alone."""
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
@@ -19,7 +20,7 @@ from holdfast_protocol.relay.queue import Queue, open_queue
 from holdfast_protocol.relay.readings import Feed
 from holdfast_protocol.relay.run import Plan, Relay
 from holdfast_protocol.runtime.clock import Clock
-from holdfast_protocol.runtime.link import Backoff
+from holdfast_protocol.runtime.link import LONGEST, Backoff
 from holdfast_protocol.runtime.mqtt import Dial
 from holdfast_protocol.wire.names import ResourceKey
 
@@ -66,12 +67,15 @@ class _Supervisor:
                 self._bridges.states.pop(key, None)
 
     def _clear(self, names: set[str]) -> None:
-        """Delete the queues of bridges that are wanted no more, and all that waits in them."""
-        if not self._bridges.folder.is_dir():
+        """Delete the queues of bridges that are wanted no more, and all that waits in them.
+
+        While a file of what is wanted cannot be read, any of them may be wanted."""
+        if not self._bridges.folder.is_dir() or not self._bridges.files.is_whole:
             return
         for path in self._bridges.folder.iterdir():
             if path.is_file() and path.name.partition(".")[0] not in names:
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # it is tried again with the next change
+                    path.unlink(missing_ok=True)
 
     async def _run_one(self, kept: Kept, scope: anyio.CancelScope, ended: anyio.Event) -> None:
         state = self._bridges.states[kept.key] = BridgeState(kept.name)
@@ -107,6 +111,7 @@ class _Supervisor:
                 self._tee.open(kept.key, self._feed(want, queue, took))
             broken = False
             while True:
+                began = clock.boottime()
                 try:
                     plan = await anyio.to_thread.run_sync(plan_of, want, kept.name, self._place, kept.materials)
                     relay = Relay(plan, queue, state, clock, self._bridges.files.on_change)
@@ -115,6 +120,8 @@ class _Supervisor:
                     broken = self._note(state, group) == "Damaged"
                 if broken:
                     return  # it is set aside when it is opened again
+                if clock.boottime() - began > LONGEST:
+                    backoff.reset()
                 await clock.sleep(backoff.wait("", CHANCE, clock.boottime()))
         finally:
             self._tee.close(kept.key)

@@ -87,16 +87,20 @@ class EdgeNodeGiving:
     async def _data(self, connection: Connection, rows: list[Row]) -> list[tuple[int, str]]:
         """Say the readings of rows; return those that cannot be said."""
         refused: list[tuple[int, str]] = []
-        fresh: list[Reading] = []
-        old: list[Reading] = []
-        now = self._now()
+        said: list[tuple[int, Reading]] = []
         for row in rows:
             try:
-                reading = _READING.decode(row.entry.payload)
+                said.append((row.number, _READING.decode(row.entry.payload)))
             except (msgspec.DecodeError, UnicodeDecodeError):
                 refused.append((row.number, "Unreadable"))
-                continue
-            (old if now - reading.time > _OLD else fresh).append(reading)
+        now = self._now()
+        old: list[Reading] = []
+        fresh: list[Reading] = []
+        for (number, reading), beyond in zip(said, self._node.beyond([each for _, each in said]), strict=True):
+            if beyond:
+                refused.append((number, "TooManySeries"))
+            else:
+                (old if now - reading.time > _OLD else fresh).append(reading)
         for readings, historical in ((old, True), (fresh, False)):
             await self._say(connection, self._node.data(readings, now, historical=historical))
         return refused

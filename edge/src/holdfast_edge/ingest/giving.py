@@ -57,9 +57,12 @@ class Giver:
                 group.start_soon(self._run_answers, carrier)
             told: dict[str, int] = {}
             while True:
-                changed = self._orders.changed
-                await self._give(carrier, told)
-                with anyio.move_on_after(AGAIN):
+                changed, again = self._orders.changed, AGAIN
+                try:
+                    await self._give(carrier, told)
+                except TransientError as error:  # what cannot be noted now is not given now
+                    again = error.after or LOOK
+                with anyio.move_on_after(again):
                     await changed.wait()
 
     async def _give(self, carrier: Carrier, told: dict[str, int]) -> None:

@@ -159,6 +159,8 @@ class _Connection(asyncio.Protocol):
         self._keep = self._parser.should_keep_alive()
         method = self._parser.get_method()
         self._refused = self._exchange.refusal(method, self._url, self._headers, full=self._commits.is_full)
+        if self._refused is None and self._parser.should_upgrade():  # the parser would read no body
+            self._refused = Reply(400, "Upgrade", "HTTP/1.1, and nothing else")
         if self._refused is not None:
             raise ValueError(self._refused.reason)
         if self._headers.get(b"expect", b"").lower() == b"100-continue":

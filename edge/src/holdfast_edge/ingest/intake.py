@@ -1,6 +1,7 @@
 """From a source's messages into the outbox: when `take` returns, they are durable, counted as rejected, or known already."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 import anyio
@@ -64,7 +65,7 @@ class Intake:
         """Return, for each message, why it was rejected, None for one that was not, once all of it is durable.
 
         Waits while the disk is full: then nothing more is taken, and whoever sends holds what comes."""
-        async with self.taking.lock:
+        async with self._together():
             plan = _Plan()
             answers = [self._one(message, plan) for message in messages]
             for (stream, ttl), readings in plan.routes.items():
@@ -111,6 +112,15 @@ class Intake:
         plan.routes.setdefault((taken.stream, taken.ttl), []).extend(readings)
         return None
 
+    @contextlib.asynccontextmanager
+    async def _together(self) -> AsyncIterator[None]:
+        try:
+            async with self.taking.together():
+                yield
+        except BaseException:
+            self._shaper = Shaper(self.taking.windows)
+            raise
+
     async def _commit(self, readings: list[Reading]) -> None:
         self.taking.windows = self._shaper.dump()
         await self.taking.commit(readings)
@@ -126,7 +136,7 @@ class Intake:
             await self._clock.sleep(LOOK_EVERY)
             if not self._shaper.has_windows:
                 continue
-            async with self.taking.lock:
+            async with self._together():
                 readings = self._shaper.closed(self.taking.now())
                 if readings:
                     await self._commit(readings)

@@ -37,6 +37,7 @@ class Window:
         self._chunks: dict[int, tuple[int, list[bytes]]] = {}  # by number, oldest first: where it begins, and entries
         self._open: list[bytes] = []
         self._begins = 0  # where `_open` does, counted in messages
+        self._committed = 0  # what was added before is
         self._known: dict[bytes, int] = {}
         self._unsaved: set[int] = set()
         self._since = self._confirmed = _NEVER  # where the present connection begins, when its broker can be asked
@@ -47,6 +48,7 @@ class Window:
         self._number = memory.growing
         for entry in _entries(memory.window):
             self.add(entry)
+        self._committed = self.mark
 
     def __contains__(self, entry: bytes) -> bool:
         return entry in self._known
@@ -101,8 +103,19 @@ class Window:
         return {number % SLOTS: b"".join(self._chunks[number][1]) for number in self._unsaved}
 
     def saved(self) -> None:
-        """All of `unsaved` is committed, and nothing was dumped since."""
+        """All of `unsaved` is committed, and nothing was added or dumped since."""
         self._unsaved.clear()
+        self._committed = self.mark
+
+    def withdraw(self) -> None:
+        """Forget what was added and is not committed: it comes again, and was not taken."""
+        while self._unsaved and self._begins > self._committed:
+            self._number, (self._begins, held) = self._chunks.popitem()
+            self._unsaved.discard(self._number)
+            self._open = held + self._open
+        place = max(self._committed - self._begins, 0)
+        self._forget(self._begins + place, self._open[place:])
+        del self._open[place:]
 
     def _close(self) -> None:
         self._chunks[self._number] = (self._begins, self._open)

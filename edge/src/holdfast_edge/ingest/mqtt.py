@@ -72,8 +72,10 @@ class _Reception:
             messages = self._messages(deliveries)
             if any(message.repeated for message in messages):
                 deliveries, messages = self._unknown(connection, deliveries, messages)
-            await self._intake.take(messages)  # also when the connection is lost: its broker may have died with them
-            connection.acknowledge(*deliveries)
+            await self._intake.take(messages)
+            # What was read before the connection was lost is taken as well: its broker may have died with it.
+            with contextlib.suppress(LinkLost):
+                connection.acknowledge(*deliveries)
             if taking.window.asked >= UNCONFIRMED and not self._is_asking:
                 self._is_asking = True
                 group.start_soon(self._confirm, connection, taking.mark())

@@ -21,6 +21,7 @@ from holdfast_protocol.errors import PermanentError, WireError
 from holdfast_protocol.kinds import device_source
 from holdfast_protocol.kinds.device_source import Wanted
 from holdfast_protocol.kinds.inputs import Amqp, Http, Mqtt, Sparkplug
+from holdfast_protocol.relay.renewal import file_marks, run_renewal
 from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.runtime.link import LinkState
 from holdfast_protocol.runtime.mqtt import Dial, Options
@@ -75,7 +76,9 @@ def opened(kept: Kept, around: Surroundings, state: SourceState, tell: Tell) -> 
         believed=around.believed,
         state=state,
     )
-    return _OPENERS[want.type](Opening(kept, want, around, intake, tell))
+    marks = file_marks(want.materials)
+    run = _OPENERS[want.type](Opening(kept, want, around, intake, tell))
+    return beside(run, partial(run_renewal, want.materials, marks, around.clock)) if marks else run
 
 
 def _mqtt(source: Opening) -> Runner:

@@ -113,7 +113,7 @@ class _Application:
     async def _run_intake(self, connection: Connection) -> None:
         while True:
             batch = await connection.receive_all(BATCH, WITHIN, MAX_BATCH)
-            async with self.taking.lock:
+            async with self.taking.together():
                 outcome = Outcome()
                 self.taking.state.messages += len(batch)
                 self.taking.state.last_message_at = self.taking.now()

@@ -12,6 +12,7 @@ from holdfast_edge.core.sparkplug.commands import is_so
 from holdfast_edge.core.sparkplug.host import Publish
 from holdfast_edge.ingest.giving import AGAIN, until_ended
 from holdfast_edge.store.orders import Order, Orders
+from holdfast_protocol.errors import TransientError
 from holdfast_protocol.mapping.values import Unfit
 from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.wire.commands import Outcome
@@ -34,7 +35,10 @@ class Telling:
         """Tell devices for ever. `said` returns what an order is in Sparkplug, None while its device is away; raises Unfit."""
         while True:
             changed = self._orders.changed
-            waits = await self._tell(said, publish)
+            try:
+                waits = await self._tell(said, publish)
+            except TransientError:  # what cannot be noted now is not told now
+                waits = True
             with anyio.move_on_after(OFFLINE if waits else AGAIN):
                 await changed.wait()
 

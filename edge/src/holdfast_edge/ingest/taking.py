@@ -4,7 +4,8 @@ One row beside the readings, the input's cursor, holds what was taken last and w
 is committed with them, so a redelivery after a kill between commit and acknowledgement is recognised. [inv: commit-before-ack]
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import anyio
@@ -65,7 +66,9 @@ class Taking:
         memory = self._stored(name)
         self.window = self._window(name, memory)
         self.beside = {stream: self._window(f"{name}/taken/{stream}") for stream in BESIDE}
-        self.windows = memory.windows  # of shaping, still open: committed with the rest
+        self.windows = self._open_windows = (
+            memory.windows
+        )  # of shaping, still open: to commit with the rest, and committed
         self._rejected = memory.rejected
         if self._rejected:
             self._unreported.set()
@@ -95,6 +98,18 @@ class Taking:
             if anew:
                 window.clear()
             window.begin()
+
+    @contextlib.asynccontextmanager
+    async def together(self) -> AsyncIterator[None]:
+        """Hold `lock` for all that is taken and committed at once; what is cut short before its commit was not taken."""
+        async with self.lock:
+            try:
+                yield
+            except BaseException:
+                for window in self._windows:
+                    window.withdraw()
+                self.windows = self._open_windows
+                raise
 
     def mark(self) -> tuple[int, ...]:
         """Return what `confirm` takes for everything taken up to now."""
@@ -166,6 +181,8 @@ class Taking:
             return
         if window is not None:
             window.saved()
+        if window is self.window:
+            self._open_windows = self.windows
 
     async def _until_done(self, append: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -7,12 +7,14 @@ import anyio
 import anyio.to_thread
 
 from holdfast_edge.ingest.taking import Sink
+from holdfast_protocol.errors import TransientError
 from holdfast_protocol.relay.readings import Feed
 from holdfast_protocol.wire.messages import Record
 from holdfast_protocol.wire.names import ResourceKey
 from holdfast_protocol.wire.readings import Reading
 
 PATIENCE: Final = 10.0  # seconds that readings wait for the queue of a bridge that begins
+MOST_TRIED: Final = 64  # appends that the outbox refused, before the oldest of them is forgotten
 
 
 class Tee:
@@ -29,6 +31,7 @@ class Tee:
         self._feeds: dict[ResourceKey, Feed] = {}
         self._changed = anyio.Event()
         self._given_up: set[ResourceKey] = set()  # nobody waits for these until they have come once
+        self._tried: dict[int, Sequence[Reading]] = {}  # by identity, what bridges have and the outbox refused
 
     def open(self, key: ResourceKey, feed: Feed) -> None:
         """Hand readings to a bridge from now on."""
@@ -47,12 +50,20 @@ class Tee:
         return key in self._feeds
 
     async def append_readings(self, readings: Sequence[Reading], **more: Any) -> None:
-        """As the outbox's. A kill between the two lets the device's message come again: a bridge then says it twice."""
-        if readings:
+        """As the outbox's; who tries again does so with the same object. A kill between the two lets the device's message
+        come again: a bridge then says it twice."""
+        if readings and self._tried.pop(id(readings), None) is None:
             await self._wait()
             for feed in tuple(self._feeds.values()):
                 await feed.put(readings)
-        await self._outbox.append_readings(readings, **more)
+        try:
+            await self._outbox.append_readings(readings, **more)
+        except TransientError:
+            if readings:
+                self._tried[id(readings)] = readings
+                if len(self._tried) > MOST_TRIED:
+                    del self._tried[next(iter(self._tried))]
+            raise
 
     async def append_records(self, stream: str, records: Sequence[Record]) -> None:
         await self._outbox.append_records(stream, records)

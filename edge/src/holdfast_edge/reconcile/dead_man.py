@@ -16,7 +16,7 @@ from holdfast_edge.core import attempts
 from holdfast_edge.core.diff import Owned
 from holdfast_edge.core.observed import Observed
 from holdfast_edge.core.steps import Change, Remove, Step, Wait, digest_of
-from holdfast_edge.core.trial import REASON, Changed, Limits, Sign, Trial, joined, verdict
+from holdfast_edge.core.trial import REASON, Changed, Limits, Sign, Trial, joined, verdict, without
 from holdfast_edge.providers.port import Reverter, Scope
 from holdfast_edge.providers.registry import Registry
 from holdfast_edge.reconcile.asking import asked
@@ -124,7 +124,7 @@ class DeadMan:
 
     async def forgive(self) -> None:
         """Let everything be tried once more: a person says so."""
-        await self._trials.put(self._trials.current, {})
+        await self._trials.forgive()
 
     async def arm(self, change: Change) -> None:
         """Put a change on trial before its effect, when it is risky. Raises TransientError when that cannot be."""
@@ -135,15 +135,18 @@ class DeadMan:
             if self._going_back:
                 raise TransientError("other changes are just being gone back from", after=POLL, reason="OnTrial")
             now, stood = self._clock.boottime(), self._trials.current
-            trial = stood
-            if trial is None:
+            if stood is None:
                 hub = self._safety.contact.heard_at is not None
                 around = () if hub else await self._safety.around()
                 trial = Trial(secrets.token_hex(8), self._boot_id, now, hub, around)
+            else:
+                trial = stood
             after = None if isinstance(change, Remove) else change.resource.body
-            trial = joined(trial, Changed(change.key, before, after, digest_of(change)), now)
+            after_it = joined(trial, Changed(change.key, before, after, digest_of(change)), now, self._boot_id)
+            if after_it is None:
+                raise TransientError("other changes are still to be gone back from", after=POLL, reason="OnTrial")
+            trial = after_it
             if not trial.changes:
-                await self._end()
                 return
             self._under_way.add(change.key)
             armed = False
@@ -163,15 +166,22 @@ class DeadMan:
             self._under_way.discard(key)
             await self._trials.put(stood)
 
-    async def made(self, change: Change) -> None:
-        """Count from now: the effect is over, however it ended."""
+    async def made(self, change: Change, *, whole: bool) -> None:
+        """Count from now: the effect is over. `whole`: it came to its end; what is then as it was is no longer on trial."""
         if change.key not in self._under_way:
             return
         async with self._lock:
             self._under_way.discard(change.key)
             trial = self._trials.current
-            if trial is not None and not self._going_back:
-                await self._trials.put(msgspec.structs.replace(trial, since=self._clock.boottime()))
+            if trial is None or self._going_back:
+                return
+            trial = msgspec.structs.replace(trial, since=self._clock.boottime())
+            after = None if isinstance(change, Remove) else change.resource.body
+            trial = without(trial, change.key, after) if whole else trial
+            if trial.changes:
+                await self._trials.put(trial)
+            else:
+                await self._end()
 
     async def recover(self) -> None:
         """Go back from what a kill or a reboot interrupted, before anything else is done."""
@@ -219,8 +229,9 @@ class DeadMan:
 
     async def _end(self) -> None:
         await self._trials.put(None)
-        await self._safety.guard.disarm()
         self._board.note("trial", "")
+        with contextlib.suppress(TransientError):  # a guard that cannot be called off finds the trial over
+            await self._safety.guard.disarm()
 
     async def _go_back(self, trial: Trial, cause: str) -> None:
         """[inv: intent-before-effect] What cannot be taken back now is tried again at the next turn."""
@@ -229,15 +240,22 @@ class DeadMan:
             trial = msgspec.structs.replace(trial, cause=cause)
             refused = {each.key: Refused(each.digest, cause) for each in trial.changes}
             await self._trials.put(trial, {**self._trials.refused, **refused})
+            failures: list[ProviderError] = []
             for change in reversed(trial.changes):
-                await asked(
-                    taken_back(change, self._registry), within=self._deadline, phase="revert", resource=change.key
-                )
+                try:
+                    await asked(
+                        taken_back(change, self._registry), within=self._deadline, phase="revert", resource=change.key
+                    )
+                except ProviderError as error:  # another of them may be what cuts the way
+                    failures.append(error)
+                    continue
                 await self._journal.reverted(change.before, self._attempt(change, cause), at=self._now_ms())
                 left = tuple(each for each in trial.changes if each.key != change.key)
                 trial = msgspec.structs.replace(trial, changes=left)
                 if left:  # the next turn begins with what is left, and says nothing twice
                     await self._trials.put(trial)
+            if failures:
+                raise failures[0]
             await self._end()
         except ProviderError as error:
             self._board.note("trial", f"{error.resource}: cannot be gone back from: {error.reason}: {error.message}")

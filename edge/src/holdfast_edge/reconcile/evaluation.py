@@ -113,10 +113,12 @@ class Evaluation:
         return self._held[target.digest]
 
     async def _judge(self, held: _Held, look: Look, running: anyio.Event) -> None:
+        judged_by: Look | None = look
         try:
             work = anyio.to_thread.run_sync(self._verdicts, held.programs, look, abandon_on_cancel=True)
             verdicts = await asked(work, within=float("inf"), phase="evaluate")
-        except ProviderError as error:  # a bug of ours: nothing is decided
+        except ProviderError as error:  # a bug of ours, or no memory: nothing is decided, and the next look tries again
+            judged_by = None
             verdicts = _same(held.programs, Condition("Failed", error.reason, error.message[:300]))
         finally:
             self._running = None
@@ -125,7 +127,7 @@ class Evaluation:
         held.asked = frozenset(reference for each in judged for reference in each.asked)
         if _made(verdicts) != _made(held.verdicts) or held.asked - look.found.keys():
             self._wake()  # not for a status alone: one that grows by itself would never let the loop rest
-        held.look = look
+        held.look = judged_by
         self._settle(held, verdicts)
 
     def _verdicts(self, programs: tuple[Program, ...], look: Look) -> dict[str, Verdict]:

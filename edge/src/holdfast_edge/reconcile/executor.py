@@ -166,11 +166,13 @@ class Executor:
             await _effect(change, provider, scope)
             return
         await self._dead_man.arm(change)
+        whole = False
         try:
             await _effect(change, provider, scope)
+            whole = True
         finally:
             with anyio.CancelScope(shield=True):
-                await self._dead_man.made(change)
+                await self._dead_man.made(change, whole=whole)
 
     def _failed(self, change: Change, error: ProviderError) -> attempts.Attempt:
         return attempts.failed(

@@ -23,6 +23,7 @@ class Policing:
         self._policies: tuple[dict[str, Any], ...] = ()
         self._judged: dict[ResourceKey, str] = {}
         self._refused: dict[ResourceKey, Condition] = {}
+        self._broken: dict[ResourceKey, Condition] = {}  # what the last judgement broke on: made again at the next look
         self._running: anyio.Event | None = None
 
     async def see(
@@ -50,6 +51,7 @@ class Policing:
             open_, refused = list(wanted.values()), {}
         late = f"not judged within {self._deadline:g} s"
         refused |= policies.unchecked(open_, late, reason="EvaluationTimeout")
+        refused |= {each.key: self._broken[each.key] for each in open_ if each.key in self._broken}
         observed = {key: seen for key, seen in sight.observed.items() if key not in refused}
         return Sight(observed, {**sight.blind, **refused})
 
@@ -57,11 +59,13 @@ class Policing:
         try:
             work = anyio.to_thread.run_sync(policies.refusals, self._policies, open_, abandon_on_cancel=True)
             found = await asked(work, within=float("inf"), phase="policy")
-        except ProviderError as error:  # a bug of ours: nothing is let through
-            found = policies.unchecked(open_, error.message, reason=error.reason)
+        except ProviderError as error:  # a bug of ours, or no memory: nothing is let through
+            self._broken = policies.unchecked(open_, error.message, reason=error.reason)
+            return
         finally:
             self._running = None
             running.set()
+        self._broken = {}
         marks = policies.marks(open_)
         kept = {key: each for key, each in self._refused.items() if key not in marks}
         self._refused, self._judged = {**kept, **found}, {**self._judged, **marks}

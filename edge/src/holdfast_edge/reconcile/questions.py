@@ -27,6 +27,7 @@ NOT_NOW: Final = 75  # exit status, EX_TEMPFAIL of sysexits.h
 MAX_ANSWER: Final = 1024  # bytes
 MAX_NOTES: Final = 64  # files of a folder that are read
 MAX_NAMED: Final = 100  # resources named in one
+MAX_NOTE: Final = 4096  # bytes of one
 PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -46,12 +47,17 @@ def read_notes(folder: Path) -> tuple[Note, ...]:
         return ()
     except OSError as error:
         return (Note(str(folder), f"{folder} cannot be read: {error.strerror}"),)
-    return tuple(_note(name, _text(folder / name)) for name in names[:MAX_NOTES])
+    found = [_note(name, _text(folder / name)) for name in names[:MAX_NOTES]]
+    if len(names) > MAX_NOTES:
+        found[-1] = Note(str(folder), f"{folder} has more than {MAX_NOTES} files: not all are read")
+    return tuple(found)
 
 
 def _note(name: str, text: str) -> Note:
     lines = [line.strip() for line in text.splitlines()]
-    resources = tuple(line for line in lines[1:] if line)[:MAX_NAMED]
+    resources = tuple(line for line in lines[1:] if line)
+    if len(resources) > MAX_NAMED or len(text.encode()) >= MAX_NOTE:  # who cannot be read whole means everything
+        resources = ()
     name = in_text(name)
     return Note(name, lines[0][:MAX_TEXT] if lines and lines[0] else f"{name} is there", resources)
 
@@ -63,7 +69,7 @@ def _text(path: Path) -> str:
     except OSError:
         return ""
     try:
-        return os.read(handle, 4096).decode(errors="replace") if stat.S_ISREG(os.fstat(handle).st_mode) else ""
+        return os.read(handle, MAX_NOTE).decode(errors="replace") if stat.S_ISREG(os.fstat(handle).st_mode) else ""
     except OSError:
         return ""
     finally:

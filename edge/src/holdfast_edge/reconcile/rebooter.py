@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import anyio
 import msgspec
 
 from holdfast_edge.core import deferral, reboots
@@ -51,8 +52,10 @@ class Rebooter:
         self._wish = Wish()
         self._needs: tuple[reboots.Need, ...] = ()
         self._announced: float | None = None  # seconds since boot
+        self._inherited = True  # there may be a notice of an agent that was ended
         self._step: Step | None = None
         self._fresh: reboots.Kept | None = reboots.started(store.kept, now)  # not written yet
+        self._lock = anyio.Lock()  # from what is remembered to what will be
 
     async def look(
         self,
@@ -69,12 +72,13 @@ class Rebooter:
         self._policy = merged(target.content.reboot_policies)
         ground = await self._machine.ground()
         self._needs = reboots.needs(ground, self._policy, wanted, observed, attempts, now.boot_id)
-        kept = reboots.followed(self._fresh or self._store.kept, target.content.reboot_requests, now)
-        kept = reboots.looked(kept, self._needs, now)
-        await self._keep(kept, now)
-        self._fresh = None
-        self._wish = reboots.wish(kept, self._policy, self._needs, now)
-        await self._tell_given_up(now)
+        async with self._lock:
+            kept = reboots.followed(self._fresh or self._store.kept, target.content.reboot_requests, now)
+            kept = reboots.looked(kept, self._needs, now)
+            await self._keep(kept, now)
+            self._fresh = None
+            self._wish = reboots.wish(kept, self._policy, self._needs, now)
+            await self._tell_given_up(now)
         if not self._wish.go or not self._machine.allowed:
             return None
         if kept.going is not None:
@@ -90,6 +94,10 @@ class Rebooter:
     async def turn(self, step: Step | None, *, still: bool, converged: bool, now: Moment) -> None:
         """Take the step as it was judged. `still`: nothing is under way; `converged`: everything is as wanted and ready.
         Raises TransientError when the disk refuses: then nothing was begun."""
+        async with self._lock:
+            await self._turn(step, still=still, converged=converged, now=now)
+
+    async def _turn(self, step: Step | None, *, still: bool, converged: bool, now: Moment) -> None:
         kept = self._store.kept
         self._step = step
         if reboots.is_back(kept, now):
@@ -116,6 +124,10 @@ class Rebooter:
             raise MisuseError("a restart needs a reason", reason="NoReason")
         if not 0 < seconds <= MAX_SECONDS:
             raise MisuseError(f"a request stands more than 0 and at most {MAX_SECONDS} seconds", reason="BadDuration")
+        async with self._lock:
+            return await self._asked(reason, seconds, by, now)
+
+    async def _asked(self, reason: str, seconds: float, by: str, now: Moment) -> Request:
         kept = self._store.kept
         if sum(not each.remote for each in reboots.standing(kept, now)) >= MAX_REQUESTS:
             raise ConflictError(f"there are {MAX_REQUESTS} requests already", reason="TooMany")
@@ -129,13 +141,14 @@ class Rebooter:
 
     async def withdraw(self, *, by: str, now: Moment) -> int:
         """Take back what was asked for here and is not begun; return how many requests that was."""
-        kept = self._store.kept
-        gone = {each.id for each in reboots.standing(kept, now) if not each.remote}
-        if gone:
-            stay = tuple(each for each in kept.requests if each.id not in gone)
-            told = ("Audit", {"what": "RebootWithdrawn", "requests": sorted(gone), "by": by})
-            await self._keep(msgspec.structs.replace(kept, requests=stay), now, told)
-        return len(gone)
+        async with self._lock:
+            kept = self._store.kept
+            gone = {each.id for each in reboots.standing(kept, now) if not each.remote}
+            if gone:
+                stay = tuple(each for each in kept.requests if each.id not in gone)
+                told = ("Audit", {"what": "RebootWithdrawn", "requests": sorted(gone), "by": by})
+                await self._keep(msgspec.structs.replace(kept, requests=stay), now, told)
+            return len(gone)
 
     def status(self, now: Moment) -> RebootStatus | None:
         """Return what is to be said of restarts, None for nothing."""
@@ -205,6 +218,9 @@ class Rebooter:
 
     async def _call_off(self, now: Moment) -> None:
         if self._announced is None:
+            if self._inherited:
+                await self._machine.announce(None)
+                self._inherited = False
             return
         self._announced = None
         await self._machine.announce(None)

@@ -37,7 +37,9 @@ async def look_around() -> tuple[str, ...]:
         found.append("address")
     answering = await _answering(gateways)
     neighbours = await _ip("-j", "neigh", "show") if gateways else []
-    there = {str(each.get("dst")) for each in neighbours if each.get("lladdr") and not _GONE & set(each["state"])}
+    there = {
+        str(each.get("dst")) for each in neighbours if each.get("lladdr") and not _GONE & set(each.get("state") or ())
+    }
     if answering or there & set(gateways):
         found.append("gateway")
     if answering:

@@ -52,10 +52,11 @@ def _refused(path: Path, error: OSError) -> TransientError:
 
 
 def read(path: Path, limit: int) -> bytes:
-    """Return the file's bytes, b"" when there is none or it is larger than `limit`."""
+    """Return the file's bytes, b"" when there is none, it is larger than `limit`, or the disk does not give it: there is
+    the database, and an agent that does not start repairs nothing."""
     try:
         with path.open("rb") as file:
             data = file.read(limit + 1)
-    except FileNotFoundError:
+    except OSError:
         return b""
     return data if len(data) <= limit else b""

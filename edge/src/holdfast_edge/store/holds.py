@@ -32,7 +32,8 @@ class Holds:
 
     def next_end(self, now: Moment) -> float | None:
         """Return in how many seconds the next hold ends; None when there is none."""
-        return min((remaining(kept, now) for kept in self._held.values() if not kept.over), default=None)
+        # What is over and could not be written yet does not end again: the periodic look tries it.
+        return min((rest for kept in self._held.values() if (rest := remaining(kept, now)) > 0), default=None)
 
     async def make(self, *, reason: str, seconds: float, resources: Sequence[str], by: str, now: Moment) -> Hold:
         """Hold everything, or the resources named. [inv: every-hold-expires]"""

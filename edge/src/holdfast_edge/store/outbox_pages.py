@@ -27,24 +27,27 @@ def read(connection: sqlite3.Connection, stream: Stream, first: int, upto: int, 
     """Return the segments from the one that holds `first` on, none after the first beyond `upto`; None when none is held.
 
     `size` is in bytes of blobs, at most and if not 0 PAGE_BYTES. What was released and is asked for again is a
-    tombstone. Raises PermanentError `BrokenGroup`, with the group's first
-    sequence as its resource, when a blob is not what was stored.
+    tombstone. Raises PermanentError, with the first sequence it is about as its resource: `BrokenGroup` when a blob is not
+    what was stored, `Hole` when there is nothing where something was.
     """
     found: list[_Found] = []
     blobs = raw = rows = 0
     room = min(size or PAGE_BYTES, PAGE_BYTES)
-    for each in _segments(connection, stream, max(first, stream.origin + 1), upto):
+    start = max(first, stream.origin + 1)
+    for each in _segments(connection, stream, start, upto):
         at, cost, before, after, segment = each
         if isinstance(segment, Group):
             rows, blobs, raw = rows + segment.count, blobs + len(segment.blob), raw + cost
         full = rows > MAX_BATCH_ROWS or blobs > room or raw > MAX_BATCH_RAW or len(found) == MAX_SEGMENTS
         if found and (full or at + segment.count - 1 > upto):
             break
-        if found and at != _last(found[-1]) + 1:
-            raise PermanentError(f"stream {stream.stream} has a hole before {at}", reason="Damaged")
+        if at > (_last(found[-1]) + 1 if found else start):
+            raise _hole(stream, _last(found[-1]) + 1 if found else start)
         if isinstance(segment, Group) and link(before, at, segment.count, segment.blob) != after:
             raise PermanentError(f"group {at} is not as it was stored", reason="BrokenGroup", resource=str(at))
         found.append(each)
+    if not found and start <= min(upto, stream.high):
+        raise _hole(stream, start)
     if not found:
         return None
     return Page(
@@ -57,6 +60,10 @@ def read(connection: sqlite3.Connection, stream: Stream, first: int, upto: int, 
         after=found[-1][3],
         segments=[each[4] for each in found],
     )
+
+
+def _hole(stream: Stream, first: int) -> PermanentError:
+    return PermanentError(f"stream {stream.stream} has a hole at {first}", reason="Hole", resource=str(first))
 
 
 def _last(found: _Found) -> int:

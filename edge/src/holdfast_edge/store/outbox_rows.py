@@ -195,6 +195,21 @@ def drop(connection: sqlite3.Connection, stream: Stream, first: int, reason: str
     _find_oldest(connection, stream)
 
 
+def fill(connection: sqlite3.Connection, stream: Stream, first: int) -> None:
+    """Put a tombstone where the disk has nothing any more, from `first` to what comes next. [inv: every-loss-is-counted]"""
+    row = connection.execute(
+        "SELECT first, before FROM (SELECT first, before FROM groups WHERE stream = ?1 AND first > ?2"
+        " UNION ALL SELECT first, before FROM tombstones WHERE stream = ?1 AND first > ?2) ORDER BY first LIMIT 1",
+        (stream.stream, first),
+    ).fetchone()
+    last, chain = (row[0] - 1, row[1]) if row else (stream.high, stream.tip)
+    before = chain_at(connection, stream, first - 1) or stream.anchor
+    connection.execute(
+        "INSERT INTO tombstones VALUES (?, ?, ?, 0, 'Damaged', ?, ?)", (stream.stream, first, last, before, chain)
+    )
+    count_loss(connection, stream, "Damaged", last - first + 1, 0)
+
+
 def count_loss(connection: sqlite3.Connection, stream: Stream, reason: str, count: int, size: int) -> None:
     stream.lost += 0 if reason == "Compacted" else count
     stream.dropped += 1

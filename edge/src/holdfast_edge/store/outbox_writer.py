@@ -244,7 +244,7 @@ class Writer:
         self.streams[name] = stream
 
     def read(self, name: str, first: int, upto: int, size: int) -> Page | None:
-        """Return a page, as `outbox_pages.read`; a damaged group becomes a tombstone on the way.
+        """Return a page, as `outbox_pages.read`; a damaged group, or a lost one, becomes a tombstone on the way.
 
         What is returned counts as sent, durably, before it is.
         """
@@ -254,11 +254,14 @@ class Writer:
                     page = pages.read(connection, self.streams[name], first, upto, size)
                 return self._noted(name, page)
             except PermanentError as error:
-                if error.reason != "BrokenGroup":
+                if error.reason not in ("BrokenGroup", "Hole"):
                     raise
                 stream = copy(self.streams[name])
                 with self._database.transaction() as connection:
-                    rows.drop(connection, stream, int(error.resource), "Damaged")
+                    if error.reason == "Hole":
+                        rows.fill(connection, stream, int(error.resource))
+                    else:
+                        rows.drop(connection, stream, int(error.resource), "Damaged")
                     rows.save(connection, stream)
                 self.streams[name] = stream
 

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import anyio
 import msgspec
 
 from holdfast_edge.core.holds import Moment
@@ -26,6 +27,7 @@ class Overrides:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._lock = anyio.Lock()  # from what is kept to what will be
         with database.reading() as connection:
             row = connection.execute("SELECT value FROM memory WHERE name = ?", (_NAME,)).fetchone()
         self._follow(decoded(row[0], tuple[Kept, ...]) if row else ())
@@ -36,7 +38,8 @@ class Overrides:
 
     def next_end(self, now: Moment) -> float | None:
         """Return in how many seconds the next one ends; None when none does."""
-        return min((rest for each in self._kept if (rest := remaining(each, now)) is not None), default=None)
+        # What is over and could not be written yet does not end again: the periodic look tries it.
+        return min((rest for each in self._kept if (rest := remaining(each, now))), default=None)
 
     async def make(
         self,
@@ -51,38 +54,43 @@ class Overrides:
     ) -> Override:
         """Keep a change; one of the same resource before it is replaced. `wanted` is what the target says without any;
         `seconds` 0: until somebody ends it. Raises MisuseError."""
-        others = tuple(each for each in self._kept if each.override.resource != resource)
         until = int((now.wall + seconds) * 1000) if seconds else 0
         made = Override(
             secrets.token_hex(4), resource, patch, reason[:MAX_TEXT], by[:MAX_TEXT], int(now.wall * 1000), until
         )
-        accept(wanted, others, made, seconds)
-        replaced = tuple(each for each in self._kept if each not in others)
-        kept = (*others, Kept(made, now.boot_id, now.boottime, seconds))
-        await self._write(
-            kept, [("OverrideSet", made, by), *(("OverrideReplaced", each.override, by) for each in replaced)], now
-        )
+        async with self._lock:
+            others = tuple(each for each in self._kept if each.override.resource != resource)
+            accept(wanted, others, made, seconds)
+            replaced = tuple(each for each in self._kept if each not in others)
+            kept = (*others, Kept(made, now.boot_id, now.boottime, seconds))
+            await self._write(
+                kept, [("OverrideSet", made, by), *(("OverrideReplaced", each.override, by) for each in replaced)], now
+            )
         return made
 
     async def drop(self, name: str, *, by: str, now: Moment) -> Override:
         """End one, by id or by its resource. Raises NotFoundError."""
-        found = next((each for each in self._kept if name in (each.override.id, each.override.resource)), None)
-        if found is None:
-            raise NotFoundError(f"no override {name[:200]!r}", reason="NotFound", hint="holdfast-edge override list")
-        await self._end([found], "OverrideDropped", by, now)
-        return found.override
+        async with self._lock:
+            found = next((each for each in self._kept if name in (each.override.id, each.override.resource)), None)
+            if found is None:
+                hint = "holdfast-edge override list"
+                raise NotFoundError(f"no override {name[:200]!r}", reason="NotFound", hint=hint)
+            await self._end([found], "OverrideDropped", by, now)
+            return found.override
 
     async def follow(self, decided: Sequence[Decision], now: Moment) -> None:
         """End what the hub has adopted into its target, or dropped."""
         verdicts = {each.id: each for each in decided}
-        for kept in self._kept:
-            if (decision := verdicts.get(kept.override.id)) is not None:
-                await self._end([kept], f"Override{decision.verdict.capitalize()}", decision.by, now)
+        async with self._lock:
+            for kept in self._kept:
+                if (decision := verdicts.get(kept.override.id)) is not None:
+                    await self._end([kept], f"Override{decision.verdict.capitalize()}", decision.by, now)
 
     async def expire(self, now: Moment) -> None:
-        over = [each for each in self._kept if remaining(each, now) == 0.0]
-        if over:
-            await self._end(over, "OverrideExpired", "", now)
+        async with self._lock:
+            over = [each for each in self._kept if remaining(each, now) == 0.0]
+            if over:
+                await self._end(over, "OverrideExpired", "", now)
 
     async def _end(self, over: Sequence[Kept], what: str, by: str, now: Moment) -> None:
         rest = tuple(each for each in self._kept if each not in over)

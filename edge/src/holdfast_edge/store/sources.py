@@ -6,7 +6,7 @@ One small file each, readable by the agent alone: passwords and keys are in it.
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,19 +41,25 @@ class Sources:
         self.revision = 0
         self.on_change: Callable[[], None] = lambda: None  # called when a source's condition changed
         self._folder = folder
-        self._kept: dict[ResourceKey, Kept] | None = None
+        self._kept: Mapping[ResourceKey, Kept] | None = None
         self._waiting = anyio.Event()
         self._lock = threading.Lock()
 
     @property
-    def kept(self) -> dict[ResourceKey, Kept]:
-        """Blocks at the first use. A file that cannot be read is as if it were not there: it is applied again."""
+    def kept(self) -> Mapping[ResourceKey, Kept]:
+        """Blocks at the first use; what was returned does not change. A file that cannot be read is as if it were not there:
+        it is applied again."""
         with self._lock:
             if self._kept is None:
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 found = (_read(path) for path in sorted(self._folder.glob("*.json")))
                 self._kept = {each.key: each for each in found if each is not None}
             return self._kept
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every file there is could be read. Blocks."""
+        return set(self._folder.glob("*.json")) <= {self._path(key) for key in self.kept}
 
     def shown(self, now: float) -> dict[str, dict[str, Any]]:
         """Return every source's state by key, with its rate; `now` in seconds since boot."""
@@ -74,14 +80,15 @@ class Sources:
             os.fsync(file.fileno())
         temporary.replace(path)
         _sync(self._folder)
-        held[kept.key] = kept
+        self._kept = {**held, kept.key: kept}
 
     def forget(self, key: ResourceKey) -> None:
-        """Let a source go; durable on return. Absent already is success."""
-        if key in self.kept:
-            self._path(key).unlink(missing_ok=True)
-            _sync(self._folder)
-            del self.kept[key]
+        """Let a source go, what a cut left of it too; durable on return. Absent already is success."""
+        held, path = self.kept, self._path(key)
+        for each in (path, path.with_suffix(".new")):
+            each.unlink(missing_ok=True)
+        _sync(self._folder)
+        self._kept = {other: kept for other, kept in held.items() if other != key}
 
     def tell(self) -> None:
         """Wake who runs the loops."""

@@ -52,10 +52,17 @@ class Trials:
     async def put(self, trial: Trial | None, refused: Mapping[ResourceKey, Refused] | None = None) -> None:
         """Keep this, durable on return. Raises TransientError when the disk refuses."""
         async with self._lock:
-            kept = Kept(trial, dict(self.refused if refused is None else refused))
-            if kept != self._kept:
-                await anyio.to_thread.run_sync(write, self._path.parent, kept)
-                self._kept = kept
+            await self._keep(Kept(trial, dict(self.refused if refused is None else refused)))
+
+    async def forgive(self) -> None:
+        """Forget what was refused, and nothing of the trial that stands by then. Raises as `put`."""
+        async with self._lock:
+            await self._keep(Kept(self.current, {}))
+
+    async def _keep(self, kept: Kept) -> None:
+        if kept != self._kept:
+            await anyio.to_thread.run_sync(write, self._path.parent, kept)
+            self._kept = kept
 
 
 def read(folder: Path) -> Kept:

@@ -24,7 +24,7 @@ class Desiring(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Replaying(msgspec.Struct, forbid_unknown_fields=True, rename={"since": "from"}):
-    since: int | None = None  # milliseconds since 1970; left out: from the beginning
+    since: readings.Moment | None = None  # left out: from the beginning
 
 
 class Commanding(msgspec.Struct, forbid_unknown_fields=True):
@@ -125,9 +125,10 @@ async def get_export(hub: Hub, request: Request) -> Response:
     """Every reading of a selection, or with ?every= its buckets, as a stream: JSON lines, or with ?form=csv CSV."""
     wanted = query(request, history.Exporting)
     if wanted.every:
-        found = export.spans(history.spans(hub, wanted), wanted.form)
-        return StreamingResponse(found, media_type=export.TYPES[wanted.form])
-    return StreamingResponse(export.text(history.pages(hub, wanted), wanted.form), media_type=export.TYPES[wanted.form])
+        found = export.spans(await export.begun(history.spans(hub, wanted)), wanted.form)
+    else:
+        found = export.text(await export.begun(history.pages(hub, wanted)), wanted.form)
+    return StreamingResponse(found, media_type=export.TYPES[wanted.form])
 
 
 async def get_ledger(hub: Hub, request: Request) -> Any:

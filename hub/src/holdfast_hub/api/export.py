@@ -5,7 +5,7 @@ import io
 import math
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -46,7 +46,21 @@ SPANS: Final = (
 TYPES: Final = {"jsonl": "application/jsonl", "csv": "text/csv; charset=utf-8"}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ENCODER: Final = msgspec.json.Encoder()
+P = TypeVar("P", Page, list[Bucket])
 _YEARS: Final = (-62_135_596_800_000, 253_402_300_800_000)  # milliseconds: what a calendar has dates for
+
+
+async def begun(pages: AsyncIterator[P]) -> AsyncIterator[P]:
+    """Return the pages once the first is there: what is wrong with a question is said before its answer has begun."""
+    first = await anext(pages, None)
+
+    async def rest() -> AsyncIterator[P]:
+        if first is not None:
+            yield first
+        async for page in pages:
+            yield page
+
+    return rest()
 
 
 async def text(pages: AsyncIterator[Page], form: Literal["jsonl", "csv"]) -> AsyncIterator[bytes]:

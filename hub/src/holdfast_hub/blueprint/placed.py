@@ -16,6 +16,7 @@ from holdfast_protocol.blueprint import names, policy
 from holdfast_protocol.blueprint.documents import Document
 from holdfast_protocol.blueprint.problems import Checked, Problems
 from holdfast_protocol.kinds import bridge, hub_bridge
+from holdfast_protocol.kinds.misfits import misfits
 from holdfast_protocol.wire import drift, overrides, reboots, windows
 from holdfast_protocol.wire.flaws import Flaw
 from holdfast_protocol.wire.labels import is_dns_subdomain
@@ -62,6 +63,10 @@ def _policies(objects: Sequence[Named]) -> dict[str, Any]:
     return {"policies": tuple(policy.entry(name, spec) for name, spec in objects)}
 
 
+def _window_flaws(spec: dict[str, Any]) -> Iterable[Flaw]:
+    return misfits(spec, windows.Spec) or windows.flaws(spec)
+
+
 def _windows(objects: Sequence[Named]) -> dict[str, Any]:
     return {"windows": tuple(windows.carry(name, spec) for name, spec in objects)}
 
@@ -84,7 +89,7 @@ def _drift(objects: Sequence[Named]) -> dict[str, Any]:
 
 KINDS: Final[Mapping[str, PlacedKind]] = {
     drift.KIND: PlacedKind(drift.flaws, _drift, drift.FEATURE),
-    windows.KIND: PlacedKind(windows.flaws, _windows, windows.FEATURE),
+    windows.KIND: PlacedKind(_window_flaws, _windows, windows.FEATURE),
     bridge.KIND: PlacedKind(hub_bridge.flaws, _nothing),
     "Overlay": PlacedKind(overlay_flaws, _nothing),
     retention.KIND: PlacedKind(retention.flaws, _nothing),

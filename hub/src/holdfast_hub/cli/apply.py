@@ -14,7 +14,7 @@ from holdfast_hub.cli.client import Client
 @sources.plain_options
 @click.option("--dry-run", is_flag=True, help="Check everything and say what would happen; change nothing.")
 @click.option("--force", is_flag=True, help="Accept breaking changes of a blueprint's schema.")
-@click.option("--wait", "waiting", is_flag=True, help="Wait until every touched site has converged.")
+@click.option("--wait", "waiting", is_flag=True, help="Wait until every site of what the files say has converged.")
 @click.option("--timeout", type=float, default=120, show_default=True, metavar="SECONDS", help="How long --wait waits.")
 @output.formatted()
 @click.pass_obj
@@ -39,8 +39,22 @@ def apply(
     if waiting and not dry_run:
         from holdfast_hub.cli.wait import wait_for
 
-        return wait_for(client, "sites", answer["sites"], "Converged", timeout)
+        return wait_for(client, "sites", _awaited(client, answer), "Converged", timeout)
     return exits.DONE
+
+
+def _awaited(client: Client, answer: dict[str, Any]) -> list[str]:
+    """Return the sites that get a new target, and those of instances that were as the files say already."""
+    from holdfast_hub.cli.client import segment
+
+    applied = {(result["kind"], result["name"]) for result in answer["results"]}
+    sites = set(answer["sites"])
+    for item in client.get("/v1/instances")["items"]:
+        if (item["kind"], item["name"]) in applied:
+            key = segment("/".join((item["kind"], item["name"])))
+            found = client.get(f"/v1/instances/{key}")
+            sites |= {each["site"] for each in found["site_states"]}
+    return sorted(sites)
 
 
 def _print_applied(answer: dict[str, Any], form: str, dry_run: bool) -> None:
@@ -92,7 +106,10 @@ def _print_diff(answer: dict[str, Any], form: str) -> None:
     for group in answer["groups"]:
         sites = group["sites"]
         shown = ", ".join(sites[:5]) + (f" and {len(sites) - 5} more" if len(sites) > 5 else "")
-        click.echo(click.style(f"{len(sites)} site{'s' if len(sites) != 1 else ''}: {shown}", bold=True))
+        click.echo(
+            click.style(f"{len(sites)} site{'s' if len(sites) != 1 else ''}: {shown}", bold=True),
+            color=output.colourful(),
+        )
         for line in group["diff"].splitlines():
             colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
             click.echo(click.style(output.printable(line), fg=colour), color=output.colourful())

@@ -79,7 +79,9 @@ def lint(file: str, form: str) -> int:
 
     try:
         found = linted(Path(file).read_text(encoding="utf-8"), file)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise CliError(f"{error.filename}: {error.strerror}", exits.USAGE, reason="CannotRead") from None
+    except UnicodeDecodeError as error:
         raise CliError(str(error), exits.USAGE, reason="CannotRead") from None
     except InputError as error:
         plain = tuple(msgspec.to_builtins(problem) for problem in error.problems)
@@ -88,7 +90,7 @@ def lint(file: str, form: str) -> int:
         for each in found:
             hint = f" (try: {each.hint})" if each.hint else ""
             click.echo(output.printable(f"{each.severity}: {each}{hint}"))
-        click.echo(f"{len(found)} problems" if found else "nothing against it")
+        click.echo(f"{len(found)} problem{'s' if len(found) > 1 else ''}" if found else "nothing against it")
     else:
         output.emit({"problems": msgspec.to_builtins(found)}, form)
     return exits.NEGATIVE if any(each.severity == "error" for each in found) else exits.DONE

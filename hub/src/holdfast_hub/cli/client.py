@@ -125,7 +125,7 @@ class Client:
                 f"no permission on {self.path}", exits.DENIED, reason="Denied", hint="become the hub's user"
             )
         return CliError(
-            f"no hub answers on {self.path}: {error}",
+            f"no hub answers on {self.path}: {getattr(error, 'strerror', None) or error}",
             exits.UNREACHABLE,
             reason="Unreachable",
             hint="start one with `holdfast up`, or name its socket with --socket",

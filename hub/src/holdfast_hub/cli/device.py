@@ -27,6 +27,13 @@ def columns(now: float) -> dict[str, Any]:
     }
 
 
+def path_of(name: str) -> str:
+    """Return where the API has a device SITE/DEVICE; raises CliError for another word."""
+    if not all(name.partition("/")):
+        exits.usage(f"'{name}' is not SITE/DEVICE", "holdfast get devices")
+    return f"/v1/devices/{segment(name)}"
+
+
 @click.group()
 def device() -> None:
     """Command, label and forget devices, and say what they shall be. A device is named SITE/DEVICE."""
@@ -43,7 +50,7 @@ def device() -> None:
 def command(client: Client, name: str, command: str, data: str, deadline: str, wait: bool, form: str) -> int:
     """Order NAME of a device once, as soon as its site is there, and record what it answers."""
     body = {"name": command, "data": _json(data), "seconds": duration(deadline)}
-    made: dict[str, Any] = client.post(f"/v1/devices/{segment(name)}/commands", body)
+    made: dict[str, Any] = client.post(f"{path_of(name)}/commands", body)
     if wait:
         made = _ended(client, made)
     if form in ("json", "yaml"):
@@ -81,7 +88,7 @@ def desire(client: Client, name: str, properties: tuple[str, ...], form: str) ->
             wanted[key[:-1]] = None
         else:
             exits.usage(f"'{each}' is not PROPERTY=JSON", "setpoint=21.5")
-    answer = client.post(f"/v1/devices/{segment(name)}/desired", {"properties": wanted})
+    answer = client.post(f"{path_of(name)}/desired", {"properties": wanted})
     if form != "table":
         output.emit(answer, form)
         return
@@ -114,7 +121,7 @@ def label(client: Client, name: str, labels: tuple[str, ...], form: str) -> None
         if not equals and not each.endswith("-"):
             exits.usage(f"'{each}' is neither KEY=VALUE nor KEY-")
         wanted[key if equals else each[:-1]] = value if equals else None
-    item = client.patch(f"/v1/devices/{segment(name)}", {"labels": wanted})
+    item = client.patch(path_of(name), {"labels": wanted})
     if form in ("json", "yaml"):
         output.emit(item, form)
     else:
@@ -127,7 +134,7 @@ def label(client: Client, name: str, labels: tuple[str, ...], form: str) -> None
 @click.pass_obj
 def forget(client: Client, name: str, form: str) -> None:
     """Take a device off the list until it speaks again. Its readings stay."""
-    answer = client.delete(f"/v1/devices/{segment(name)}")
+    answer = client.delete(path_of(name))
     if form in ("json", "yaml"):
         output.emit(answer, form)
     else:

@@ -22,7 +22,7 @@ MEANINGS: Final = {
     DENIED: "not allowed",
     UNREACHABLE: "the hub or the broker cannot be reached",
     TIMED_OUT: "timed out",
-    PARTLY: "partly done",
+    PARTLY: "partly done, or done and not told: the output could not be written",
     INTERRUPTED: "interrupted",
 }
 
@@ -45,6 +45,15 @@ class CliError(Exception):
         self.reason = reason or "Error"
         self.hint = hint
         self.problems = problems
+
+
+def unusable(error: OSError) -> CliError:
+    """Return what to say of a file or folder that the machine refused, or of an output nothing can be written to."""
+    said = error.strerror or str(error)
+    if error.filename is None:
+        return CliError(f"the output cannot be written: {said}", PARTLY, reason="CannotWrite")
+    code = DENIED if isinstance(error, PermissionError) else USAGE
+    return CliError(f"{error.filename}: {said}", code, reason="CannotUse")
 
 
 def usage(message: str, hint: str = "") -> NoReturn:

@@ -59,6 +59,8 @@ def export(
             click.echo(chunk, nl=False)
         return
     write = _write_parquet if kind == "parquet" else _write_text
+    if out.exists() and not out.is_file():
+        exits.usage(f"--out {out} is no plain file", "leave it out for standard output")
     unfinished = out.with_name(f".{out.name}.part")
     with ExitStack() as undo:
         undo.callback(unfinished.unlink, missing_ok=True)

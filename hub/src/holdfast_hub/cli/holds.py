@@ -16,7 +16,7 @@ def duration(text: str) -> int:
     """Return seconds from 90s, 30m, 2h or 2d."""
     found = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
     if found is None:
-        exits.usage(f"'{text}' is not a number with s, m, h or d", "--for 2h")
+        exits.usage(f"'{text}' is not a number with s, m, h or d", "90s, 30m, 2h, 2d")
     return int(found[1]) * _UNITS[found[2]]
 
 

@@ -34,7 +34,9 @@ def test(rules: str, sample: str, topic: str, form: str) -> int:
         text = Path(rules).read_text(encoding="utf-8")
         content = sys.stdin.buffer.read() if sample == "-" else Path(sample).read_bytes()
         found = tried(text, rules, content, int(time.time() * 1000), topic)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise CliError(f"{error.filename}: {error.strerror}", exits.USAGE, reason="CannotRead") from None
+    except UnicodeDecodeError as error:
         raise CliError(str(error), exits.USAGE, reason="CannotRead") from None
     except InputError as error:
         plain = tuple(msgspec.to_builtins(problem) for problem in error.problems)

@@ -1,6 +1,7 @@
 """The holdfast command: verbs found by name, imported only when used, so that any of them starts at once."""
 
 import importlib
+import os
 import sys
 from typing import Any, Final
 
@@ -101,6 +102,12 @@ def _run(words: list[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our pipe has gone; nothing more can be said
         return exits.DONE
+    except OSError as error:
+        trouble = exits.unusable(error)
+        output.report(trouble, form)
+        if error.filename is None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left of it is not tried again
+        return trouble.code
     return result if isinstance(result, int) else exits.DONE
 
 

@@ -194,7 +194,7 @@ def describe(client: Client, words: tuple[str, ...], form: str) -> None:
     kind, name = split(words)
     if not name:
         exits.usage("name the object to describe", f"holdfast get {singular(kind)}")
-    item = client.get(f"/v1/{kind}/{segment(name)}")
+    item = client.get(device.path_of(name) if kind == "devices" else f"/v1/{kind}/{segment(name)}")
     if form != "table":
         output.emit(item, form)
         return
@@ -203,11 +203,18 @@ def describe(client: Client, words: tuple[str, ...], form: str) -> None:
             click.echo(f"{title.replace('_', ' ').title() + ':':<22}{_plain(title, value)}")
     for title, value in item.items():
         if value and isinstance(value, list | dict) and title not in ("values", "placement", "content"):
-            _section(title, value)
+            _section(title, _short(item, value))
     for title in ("placement", "values"):
         if item.get(title):
             click.echo(f"\n{title.title()}:")
             output.emit(item[title], "yaml")
+
+
+def _short(item: Mapping[str, Any], value: Any) -> Any:
+    """Return a section without the facts of its entries where they stand in a section of their own."""
+    if "facts" not in item or not isinstance(value, list) or not all(isinstance(entry, Mapping) for entry in value):
+        return value
+    return [{key: said for key, said in entry.items() if key != "facts"} for entry in value]
 
 
 def _plain(title: str, value: Any) -> str:
@@ -221,14 +228,17 @@ def _plain(title: str, value: Any) -> str:
         return "-"
     if title == "conditions" and isinstance(value, list):
         return output.printable(", ".join(f"{entry['type']}={entry['status']}" for entry in value))
-    return output.printable(str(value))
+    if isinstance(value, list) and not any(isinstance(entry, list | dict) for entry in value):
+        return output.printable(", ".join(map(str, value)))
+    text = output.printable(str(value))
+    return text[:12] if title.endswith("digest") and len(text) == 64 else text
 
 
 def _section(title: str, value: list[Any] | dict[str, Any]) -> None:
     click.echo(f"\n{title.replace('_', ' ').title()}:")
     if isinstance(value, dict):
         for key, entry in sorted(value.items()):
-            click.echo(f"  {output.printable(f'{key}={entry}')}")
+            click.echo(f"  {output.printable(key)}={_plain(key, entry)}")
     elif all(isinstance(entry, Mapping) for entry in value):
         keys = dict.fromkeys(key for entry in value for key in entry)  # what is empty may be left out of an entry
         titles = [key for key in keys if any(entry.get(key) not in (None, "", [], {}) for entry in value)]
@@ -260,7 +270,10 @@ def _print_deleted(answer: dict[str, Any], form: str) -> None:
         output.emit(answer, form)
     else:
         touched = len(answer.get("sites", []))
-        click.echo(answer["deleted"] + ("" if form == "name" else f" deleted, {touched} sites touched"))
+        click.echo(
+            answer["deleted"]
+            + ("" if form == "name" else f" deleted, {touched} site{'s' if touched != 1 else ''} touched")
+        )
 
 
 def confirm(question: str, yes: bool) -> None:

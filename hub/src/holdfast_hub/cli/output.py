@@ -13,6 +13,7 @@ import click
 
 from holdfast_hub.cli.exits import CliError
 
+_WIDEST: Final = 100_000  # characters: no table is wider
 FORMATS: Final = ("table", "json", "yaml", "name")
 _COLOURS: Final = {
     "Converged": "green",
@@ -91,10 +92,11 @@ def _rich_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for title in columns:
-        grid.add_column(title)
+        grid.add_column(title, no_wrap=title != columns[-1], overflow="fold")  # names are copied: nothing is cut
     for row in rows:
         grid.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
-    Console(highlight=False).print(grid)
+    least = Console(width=_WIDEST).measure(grid).minimum
+    Console(highlight=False, width=max(Console().width, least)).print(grid)
 
 
 def listing(

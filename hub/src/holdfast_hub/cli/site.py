@@ -8,6 +8,7 @@ import click
 from holdfast_hub.cli import exits, objects, output
 from holdfast_hub.cli.blueprint import empty, write_all
 from holdfast_hub.cli.client import Client, segment
+from holdfast_hub.cli.exits import CliError
 from holdfast_hub.cli.holds import duration
 from holdfast_hub.cli.kits import kit_options, write_kit
 
@@ -68,7 +69,13 @@ def add(
     answer = client.post("/v1/sites", body)
     _print_added(name, answer, form)
     if kit:
-        write_kit(client, name, kit, words)
+        try:
+            write_kit(client, name, kit, words)
+        except CliError as error:
+            why = "; ".join(f"{each.get('path')}: {each['message']}" for each in error.problems) or error.message
+            hint = f"holdfast site kit {name} {kit}, with what the node may do"
+            text = f"site/{name} is added, its kit is not: {why}"
+            raise CliError(text, exits.PARTLY, reason=error.reason, hint=hint) from None
 
 
 def _print_added(name: str, answer: Any, form: str) -> None:

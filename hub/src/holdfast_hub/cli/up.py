@@ -67,7 +67,8 @@ def up(
         problems = "; ".join(f"{problem.path}: {problem.message}" for problem in error.problems)
         raise CliError(problems, exits.USAGE, reason=error.reason) from None
     except HoldfastError as error:
-        raise CliError(error.message, exits.UNREACHABLE, reason=error.reason, hint=error.hint) from None
+        code = exits.CONFLICT if error.reason == "FolderTaken" else exits.UNREACHABLE
+        raise CliError(error.message, code, reason=error.reason, hint=error.hint) from None
     except BaseExceptionGroup as group:
         died = death(group)
         if died is None:

@@ -23,6 +23,10 @@ def wait(client: Client, words: tuple[str, ...], state: str, timeout: float, for
     kind, name = split(words)
     if kind not in ("sites", "instances"):
         exits.usage("only sites and instances have a state to wait for")
+    from holdfast_hub.core.convergence import WORST_FIRST
+
+    if state.lower() not in {each.lower() for each in WORST_FIRST}:
+        exits.usage(f"no state '{state}'", f"one of {', '.join(sorted(WORST_FIRST))}")
     names = [name] if name else [item["name"] for item in client.get(f"/v1/{kind}")["items"]]
     return wait_for(client, kind, names, state, timeout, form)
 

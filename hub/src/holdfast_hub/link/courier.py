@@ -31,10 +31,16 @@ class Courier:
         self._identity = identity
         self._feed = feed
         self._clock = clock
+        self._given: dict[tuple[str, str], set[str]] = {}  # ids of what went out to a node since its hello
+
+    def greet(self, site: SiteName, node: NodeName) -> None:
+        """Have everything that has not ended go out to a node once more: it said hello."""
+        self._given.pop((site, node), None)
 
     async def run(self, connection: Connection) -> None:
         """Take out what is ordered while this connection lasts; nodes that come later are named by their hellos."""
         follower = self._feed.follow()
+        self._given.clear()
         for site, node in await self._store.read(_addressees):
             await self._send(connection, SiteName(site), NodeName(node))
         while True:
@@ -47,9 +53,14 @@ class Courier:
                     await self._send(connection, SiteName(site), NodeName(node))
 
     async def _send(self, connection: Connection, site: SiteName, node: NodeName) -> None:
-        for command in await self._store.write(lambda held: self._due(held, site, node)):
-            topic = topics.topic(Address("cmd", site, node, id=command.id))
-            await connection.publish(topic, seal_command(command, self._identity.signer))
+        due = await self._store.write(lambda held: self._due(held, site, node))
+        given = self._given.setdefault((site, node), set())
+        given.intersection_update(each.id for each in due)
+        for command in due:
+            if command.id not in given:
+                topic = topics.topic(Address("cmd", site, node, id=command.id))
+                await connection.publish(topic, seal_command(command, self._identity.signer))
+                given.add(command.id)
 
     def _due(self, held: sqlite3.Connection, site: SiteName, node: NodeName) -> list[Command]:
         """Return what a node that is there should have; nothing for one that is away, whose broker may forget."""

@@ -35,6 +35,13 @@ OVERHEAD: Final = 512  # bytes of a packet besides its payload
 _CONTENT: Final = msgspec.json.Decoder(Content)
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """What a site's beacon is to say: epoch, generation and digest of its newest target; None: nothing."""
+
+    known: bool
+    position: tuple[int, int, str] | None
+
+
 class Publisher:
     def __init__(
         self,
@@ -118,7 +125,7 @@ class Publisher:
             return False
         await self._pace.take()
         await connection.publish(topics.topic(Address("target", row.site)), sealed, retain=True)
-        await self._publish_beacon(connection, row.site, row)
+        await self._publish_beacon(connection, row.site, (row.epoch, row.generation, row.digest))
         return True
 
     def _mark(self, connection: sqlite3.Connection, rows: Sequence[TargetRow]) -> None:
@@ -165,24 +172,31 @@ class Publisher:
             wait = self._beacons_at - self._clock.boottime()
             if wait > 0:
                 await self._clock.sleep(wait)
-            newest = await self._store.read(lambda held: targets.all_newest(held, self._partitions))
-            known = await self._store.read(lambda held: sites.load(held, self._partitions))
-            for site in known:
+            for site in await self._store.read(lambda held: sites.load(held, self._partitions)):
                 if not site.in_conflict:
                     await self._pace.take()
-                    await self._publish_beacon(connection, site.name, newest.get(site.name))
+                    await self._refresh_beacon(connection, site.name)
             self._beacons_at = self._clock.boottime() + BEACON_LIFE / 3
 
-    async def _publish_beacon(self, connection: Connection, site: SiteName, row: TargetRow | None) -> None:
-        beacon = Beacon(
-            self._identity.fleet,
-            site,
-            row.epoch if row else self._identity.epoch,
-            row.generation if row else 0,
-            row.digest if row else "",
-            self._now(),
-            self._now() + BEACON_LIFE * 1000,
-        )
+    async def _refresh_beacon(self, connection: Connection, site: SiteName) -> None:
+        """Publish a site's beacon as of now, and again when that changed while it went out: it may have come last."""
+        said: Standing | None = None
+        while (now := await self._store.read(lambda held: self._standing(held, site))) != said:
+            if now.position is not None:
+                await self._publish_beacon(connection, site, now.position)
+            elif said is not None and not now.known:
+                await connection.publish(topics.topic(Address("beacon", site)), b"", retain=True)
+            said = now
+
+    def _standing(self, connection: sqlite3.Connection, site: SiteName) -> Standing:
+        known, row = sites.find(connection, site), targets.newest(connection, site)
+        if known is None or known.in_conflict:
+            return Standing(known is not None, None)
+        return Standing(True, (row.epoch, row.generation, row.digest) if row else (self._identity.epoch, 0, ""))
+
+    async def _publish_beacon(self, connection: Connection, site: SiteName, position: tuple[int, int, str]) -> None:
+        now = self._now()
+        beacon = Beacon(self._identity.fleet, site, *position, now, now + BEACON_LIFE * 1000)
         sealed = envelope.seal(BEACON, strict.encode(beacon), [self._identity.signer])
         await connection.publish(topics.topic(Address("beacon", site)), sealed, retain=True)
 

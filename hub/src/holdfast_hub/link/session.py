@@ -194,6 +194,7 @@ class Session:
             self._moved.clear()
         self._tell(said)
         for site, node in greeted:
+            self._courier.greet(site, node)
             self._feed.tell("command", f"{site}/{node}")
         return Batch(deliveries, self._downs(acks, said.resyncs))
 

@@ -1,5 +1,6 @@
 """Apply what files describe, all of it or nothing; and take away by name."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -10,10 +11,11 @@ from holdfast_hub.operations.findings import Result
 from holdfast_hub.operations.fleet import Change, stored_document
 from holdfast_hub.operations.hub import Enacted, Hub, Note
 from holdfast_hub.operations.intake import SourceFile
+from holdfast_hub.operations.places import KINDS, keep_places
 from holdfast_hub.operations.proposal import Proposal, Proposing
 from holdfast_hub.store import blueprints
 from holdfast_hub.store.holds import HoldRow
-from holdfast_protocol.errors import ConflictError, Problem
+from holdfast_protocol.errors import ConflictError, Problem, TransientError
 from holdfast_protocol.wire.names import SiteName
 
 NO_WORDS: Final = Words()
@@ -56,7 +58,7 @@ async def apply(
         return proposal, hub.enact(proposal.change, note, dry_run=dry_run or nothing)
 
     proposal, enacted = await hub.database.call(applying)
-    hub.tell(enacted)
+    await _told(hub, enacted)
     warnings = (*proposal.warnings, *enacted.warnings)
     return Applied(proposal.results, warnings, [str(site) for site in enacted.sites], enacted.event)
 
@@ -143,5 +145,13 @@ async def delete_site(hub: Hub, name: str, *, author: str) -> Deleted:
 
 async def _deleted(hub: Hub, deleting: Callable[[], Enacted], subject: str) -> Deleted:
     enacted = await hub.database.call(deleting)
-    hub.tell(enacted)
+    await _told(hub, enacted)
     return Deleted(subject, [str(site) for site in enacted.sites])
+
+
+async def _told(hub: Hub, enacted: Enacted) -> None:
+    """Tell what was committed; sinks and bridges have their place when it is answered."""
+    hub.tell(enacted)
+    if enacted.event and any(owner.partition("/")[0] in KINDS for owner in enacted.change.objects):
+        with contextlib.suppress(TransientError):  # a full disk: their loops try again
+            await keep_places(hub)

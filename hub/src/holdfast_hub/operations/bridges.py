@@ -15,6 +15,7 @@ import anyio.to_thread
 import msgspec
 
 from holdfast_hub.operations.hub import Hub
+from holdfast_hub.operations.places import keep_places, place_of
 from holdfast_hub.store import sinks, status
 from holdfast_hub.store.reader import Reader
 from holdfast_protocol.bridging.rules import NONE
@@ -92,7 +93,7 @@ class HubBridges:
                 await ended.wait()
                 del self._running[name]
                 self._hub.bridges.pop(name, None)
-        await self._hub.streams.database.call(self._keep, set(wanted))
+        await keep_places(self._hub)
         await anyio.to_thread.run_sync(self._clear, set(wanted))
         for name, each in wanted.items():
             if name not in self._running:
@@ -109,21 +110,10 @@ class HubBridges:
             if row.kind == bridge.KIND
         ]
 
-    def _keep(self, names: set[str]) -> None:
-        """Give new bridges their place among the readings; let go those of bridges that are gone."""
-        places = {place_of(name) for name in names}
-        with self._hub.streams.database.transaction() as connection:
-            for place in places:
-                sinks.begin(connection, place, self._hub.now())
-            for place in sinks.names(connection) - places:
-                if is_place(place):
-                    sinks.end(connection, place)
-
     def _clear(self, names: set[str]) -> None:
-        if self._folder.is_dir():
-            for path in self._folder.iterdir():
-                if path.name.rpartition(".db")[0] not in names:
-                    path.unlink(missing_ok=True)
+        for path in self._folder.glob("*.db*"):
+            if path.name.rpartition(".db")[0] not in names and path.is_file():
+                path.unlink(missing_ok=True)
 
     async def _run_one(self, wanted: Wanted, scope: anyio.CancelScope, ended: anyio.Event) -> None:
         state, clock, backoff = self._hub.bridges[wanted.name], self._hub.clock, Backoff()
@@ -167,7 +157,8 @@ class HubBridges:
         place, sites = place_of(wanted.name), frozenset(wanted.labels) if has_rules else frozenset()
         while True:
             taken = await self._reader.run(lambda connection: sinks.take(connection, place, sites, BATCH))
-            if taken is None:
+            # One that was changed, or has other sites now, starts anew: those would be passed over.
+            if taken is None or wanted not in await self._hub.store.read(self._wanted):
                 await self._hub.clock.sleep(IDLE)
                 continue
             try:
@@ -179,16 +170,6 @@ class HubBridges:
     def _advance(self, place: str, taken: sinks.Taken) -> None:
         with self._hub.streams.database.transaction() as connection:
             sinks.advance(connection, place, taken, len(taken.entries), 0, self._hub.now())
-
-
-def place_of(name: str) -> str:
-    """Return the name under which a bridge has its place among the sinks'."""
-    return f"{bridge.KIND}/{name}"
-
-
-def is_place(name: str) -> bool:
-    """Return whether a place is a bridge's and no sink's."""
-    return name.startswith(f"{bridge.KIND}/")
 
 
 async def list_bridges(hub: Hub) -> list[BridgeView]:

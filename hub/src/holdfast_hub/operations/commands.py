@@ -5,14 +5,11 @@ import secrets
 import sqlite3
 from typing import Any, Final
 
-import msgspec
-
-from holdfast_hub.operations.devices import known
+from holdfast_hub.operations.devices import known, unsayable
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.store import audit, commands
 from holdfast_hub.store.commands import DeviceCommand, State
 from holdfast_protocol.errors import ConflictError, InputError, NotFoundError, Problem, TransientError
-from holdfast_protocol.wire.commands import MAX_DATA, MAX_DEPTH, depth
 from holdfast_protocol.wire.levels import is_sayable
 
 MAX_SECONDS: Final = 30 * 24 * 3600
@@ -51,9 +48,7 @@ def _problems(device: str, name: str, data: Any, seconds: int) -> list[Problem]:
             found.append(Problem(f"{text[:80]!r} is no name", path=path, hint=hint))
     if not 1 <= seconds <= MAX_SECONDS:
         found.append(Problem(f"must be 1 to {MAX_SECONDS} seconds", path="seconds"))
-    if depth(data) > MAX_DEPTH or len(msgspec.json.encode(data)) > MAX_DATA:
-        found.append(Problem(f"more than {MAX_DATA} bytes, or deeper than {MAX_DEPTH}", path="data"))
-    return found
+    return found + unsayable(data, "data")
 
 
 async def show_command(hub: Hub, name: str) -> DeviceCommand:

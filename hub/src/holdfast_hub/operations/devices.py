@@ -9,7 +9,8 @@ import msgspec
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.store import audit, commands, devices
 from holdfast_hub.store.devices import Desired, DeviceRow, Metric, Words
-from holdfast_protocol.errors import InputError, NotFoundError, Problem
+from holdfast_protocol.errors import InputError, NotFoundError, Problem, WireError
+from holdfast_protocol.wire import strict
 from holdfast_protocol.wire.commands import MAX_DATA, MAX_DEPTH, depth
 from holdfast_protocol.wire.labels import is_label_key, is_label_value
 from holdfast_protocol.wire.levels import is_sayable
@@ -146,7 +147,7 @@ async def desire(hub: Hub, site: str, device: str, properties: Mapping[str, Any]
         held = devices.desired(connection, site, device)
         before = held.properties if held is not None else {}
         kept = {key: value for key, value in {**before, **properties}.items() if value is not None}
-        if len(kept) > MAX_PROPERTIES or len(msgspec.json.encode(kept)) > MAX_DATA:
+        if len(kept) > MAX_PROPERTIES or len(strict.encode(kept)) > MAX_DATA:
             raise InputError([Problem(f"more than {MAX_PROPERTIES} properties or {MAX_DATA} bytes", path="properties")])
         version = held.version + 1 if held is not None else 1
         devices.desire(connection, Desired(site, device, version, kept, author, hub.now(), row.node, 0, 0))
@@ -155,6 +156,17 @@ async def desire(hub: Hub, site: str, device: str, properties: Mapping[str, Any]
     await hub.store.write(writing)
     hub.feed.tell("command", f"{site}/{row.node}")
     return await show_device(hub, site, device)
+
+
+def unsayable(data: Any, path: str) -> list[Problem]:
+    """Return what keeps a node from taking some JSON that is for a device."""
+    if depth(data) > MAX_DEPTH:
+        return [Problem(f"deeper than {MAX_DEPTH}", path=path)]
+    try:
+        strict.parse(strict.encode(data), limit=MAX_DATA)
+    except WireError as error:
+        return [Problem(error.message, path=path)]
+    return []
 
 
 def _wrong(row: DeviceRow, properties: Mapping[str, Any]) -> list[Problem]:
@@ -166,8 +178,7 @@ def _wrong(row: DeviceRow, properties: Mapping[str, Any]) -> list[Problem]:
     for key, value in properties.items():
         if not is_sayable(key):
             found.append(Problem(f"{key[:80]!r} is no name of a property", path="properties"))
-        if depth(value) > MAX_DEPTH:
-            found.append(Problem(f"deeper than {MAX_DEPTH}", path=f"properties.{key[:80]}"))
+        found += unsayable(value, f"properties.{key[:80]}")
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Final, Literal
 import msgspec
 
 from holdfast_hub.operations.hub import Hub
+from holdfast_hub.operations.readings import Moment
 from holdfast_hub.store import buckets, series
 from holdfast_hub.store.buckets import Bucket
 from holdfast_hub.store.series import Chosen, Place, Row, SeriesRow, StreamName
@@ -25,8 +26,8 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"si
     site: str = ""
     device: str = ""
     metric: str = ""
-    since: int | None = None
-    until: int | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     limit: int = 1000
     order: Literal["asc", "desc"] = "desc"  # of more than `limit` the newest are returned in any case
 
@@ -38,8 +39,8 @@ class Exporting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     site: str = ""
     device: str = ""
     metric: str = ""
-    since: int | None = None
-    until: int | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     form: Literal["jsonl", "csv"] = "jsonl"
 
 

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+import anyio
 import msgspec
 
 from holdfast_hub.core.target import Composed
@@ -77,6 +78,7 @@ class Hub:
         self.upkeep = Reader(streams.database.path, within=UPKEEP)  # what people ask waits for none of it
         self.sinks: dict[str, Health] = {}
         self.bridges: dict[str, BridgeState] = {}  # those the hub runs itself
+        self.places = anyio.Lock()  # of sinks and bridges among what is stored: one change of them at a time
         self.database = store.database
         self.partitions = store.partitions
         self.identity = identity

@@ -3,19 +3,20 @@
 import heapq
 import sqlite3
 from functools import partial
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.store import coarse, retired, series
-from holdfast_hub.store.readings import MAX_LIMIT, StoredReading
+from holdfast_hub.store.readings import EVER, MAX_LIMIT, StoredReading
 from holdfast_hub.store.retired import Loss
 from holdfast_hub.store.series import Chosen
 from holdfast_hub.store.streams import Gap
 from holdfast_protocol.errors import InputError, Problem
 
 GAPS: Final = 200  # shown with one answer
+Moment = Annotated[int, msgspec.Meta(ge=-EVER, le=EVER)]  # milliseconds since 1970
 
 
 class Asked(msgspec.Struct, forbid_unknown_fields=True, rename={"since": "from", "until": "to"}):
@@ -24,8 +25,8 @@ class Asked(msgspec.Struct, forbid_unknown_fields=True, rename={"since": "from",
     site: str = ""
     device: str = ""
     metric: str = ""
-    since: int | None = None
-    until: int | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     limit: int = 1000
     order: Literal["asc", "desc"] = "desc"  # by time; of more than `limit` the newest are returned in any case
 

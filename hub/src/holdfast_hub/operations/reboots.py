@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from holdfast_hub.operations.intake import SourceFile
 from holdfast_hub.store import targets
 from holdfast_protocol.blueprint.names import API_VERSION
 from holdfast_protocol.errors import ConflictError, InputError, Problem
+from holdfast_protocol.wire.names import SiteName
 from holdfast_protocol.wire.reboots import MAX_REASON, MAX_SECONDS, REQUEST
 
 KEPT: Final = 3600 * 1000  # milliseconds after its end that a request stays to be looked at
@@ -49,8 +51,12 @@ async def request_reboots(
 
 
 async def _targeted(hub: Hub, name: str) -> str:
-    site = hub.fleet.site(name).row.name
-    if await hub.store.read(lambda connection: targets.newest(connection, site)) is None:
+    def looking(connection: sqlite3.Connection) -> tuple[SiteName, bool]:
+        known = hub.fleet.site(name).row.name
+        return known, targets.newest(connection, known) is not None
+
+    site, has_target = await hub.store.read(looking)
+    if not has_target:
         raise ConflictError(f"{site} has no target yet that would come back after it", reason="NoTarget")
     return site
 

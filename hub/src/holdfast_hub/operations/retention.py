@@ -21,6 +21,7 @@ from holdfast_hub.store import freed, retired, series, sizes
 from holdfast_hub.store.retired import Reason
 from holdfast_hub.store.series import Chosen, SeriesRow
 from holdfast_protocol.errors import InputError, TransientError
+from holdfast_protocol.wire.names import SiteName
 from holdfast_protocol.wire.topics import STREAM_CLASSES
 
 EVERY: Final = 60.0  # seconds between two looks at copies and bounds in bytes
@@ -40,29 +41,37 @@ class Due(msgspec.Struct, frozen=True):
 
 async def retire_readings(hub: Hub, *, ages: bool = True) -> int:
     """Keep up copies and bounds at every site, and take away what is too old if `ages`; return how many readings went."""
-    policies = await hub.store.read(lambda _: _policies(hub))
     await folding.fold(hub)
     total = 0
-    for site, specs in sorted(policies.items()):
-        rows = await hub.upkeep.run(partial(series.choose, chosen=Chosen(site)))
-        await folding.make_copies(hub, site, await hub.upkeep.run(partial(_missing, rows=rows, specs=specs)))
-        old = await hub.upkeep.run(partial(_old, rows=rows, specs=specs, now=hub.now())) if ages else []
-        for due in old:
-            total += await _retire(hub, due, "MaxAge")
-        for spec in filter(retention.room, specs):
-            for due in await hub.upkeep.run(partial(_too_much, rows=rows, spec=spec)):
-                total += await _retire(hub, due, "MaxBytes")
+    for site in await hub.store.read(lambda _: _bounded(hub)):
+        total += await _retire_at(hub, site, ages=ages)
     await give_back(hub)
     return total
 
 
-def _policies(hub: Hub) -> dict[str, list[Spec]]:
-    found: dict[str, list[Spec]] = {}
-    for row in hub.fleet.objects.values():
-        if row.kind == retention.KIND:
-            for site in hub.fleet.sites_of(row.owner):
-                found.setdefault(site, []).append(retention.read(row.spec))
-    return found
+async def _retire_at(hub: Hub, site: SiteName, *, ages: bool) -> int:
+    specs = await hub.store.read(lambda _: _specs(hub, site))
+    rows = await hub.upkeep.run(lambda connection: series.every(connection, Chosen(site)))
+    await folding.make_copies(hub, site, await hub.upkeep.run(partial(_missing, rows=rows, specs=specs)))
+    old = await hub.upkeep.run(partial(_old, rows=rows, specs=specs, now=hub.now())) if ages else []
+    total = 0
+    for due in old:
+        total += await _retire(hub, site, specs, due, "MaxAge")
+    for spec in filter(retention.room, specs):
+        for due in await hub.upkeep.run(partial(_too_much, rows=rows, spec=spec)):
+            total += await _retire(hub, site, specs, due, "MaxBytes")
+    return total
+
+
+def _bounded(hub: Hub) -> list[SiteName]:
+    """Return the sites of all policies."""
+    policies = [row.owner for row in hub.fleet.objects.values() if row.kind == retention.KIND]
+    return sorted({site for owner in policies for site in hub.fleet.sites_of(owner)})
+
+
+def _specs(hub: Hub, site: SiteName) -> list[Spec]:
+    placed = hub.fleet.objects_of(hub.fleet.placed(site))
+    return [retention.read(row.spec) for row in placed if row.kind == retention.KIND]
 
 
 def _missing(connection: sqlite3.Connection, rows: Sequence[SeriesRow], specs: Sequence[Spec]) -> list[tuple[int, int]]:
@@ -103,8 +112,8 @@ def _too_much(connection: sqlite3.Connection, rows: Sequence[SeriesRow], spec: S
     return [Due(row.id, before, name) for row in older for name in classes]
 
 
-async def _retire(hub: Hub, due: Due, reason: Reason) -> int:
-    """Take away what is due, slice by slice; return how many readings."""
+async def _retire(hub: Hub, site: SiteName, specs: Sequence[Spec], due: Due, reason: Reason) -> int:
+    """Take away what is due, slice by slice, as long as these are the policies of the site; return how many readings."""
     database, total, after = hub.streams.database, 0, retired.BEGINNING
 
     def retiring(after: retired.Key) -> list[retired.Key]:
@@ -115,17 +124,19 @@ async def _retire(hub: Hub, due: Due, reason: Reason) -> int:
         with database.transaction() as connection:
             return retired.retire_spans(connection, due.series, due.every, due.before)
 
-    while due.every:
-        if await database.call(retiring_spans) < retired.SLICE:
-            return 0
-        await hub.clock.sleep(PAUSE)
-    while True:
+    while await hub.store.read(lambda _: _specs(hub, site)) == specs:
+        if due.every:
+            if await database.call(retiring_spans) < retired.SLICE:
+                return 0
+            await hub.clock.sleep(PAUSE)
+            continue
         keys = await database.call(retiring, after)
         total += len(keys)
         if len(keys) < retired.SLICE:
             return total
         after = keys[-1]
         await hub.clock.sleep(PAUSE)
+    return total
 
 
 async def give_back(hub: Hub) -> None:

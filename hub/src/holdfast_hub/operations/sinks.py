@@ -14,8 +14,8 @@ import msgspec
 
 from holdfast_hub.blueprint import sink
 from holdfast_hub.blueprint.sink import Spec
-from holdfast_hub.operations.bridges import is_place
 from holdfast_hub.operations.hub import Hub
+from holdfast_hub.operations.places import keep_places
 from holdfast_hub.sinks.health import Health, State
 from holdfast_hub.sinks.opening import outlet
 from holdfast_hub.sinks.outlet import NOTHING, Labels, Outlet
@@ -58,7 +58,6 @@ class Wanted(msgspec.Struct, frozen=True):
 
     name: str
     spec: Spec
-    sites: frozenset[str]
 
 
 class Sinks:
@@ -89,12 +88,11 @@ class Sinks:
 
     async def _adjust(self, group: anyio.abc.TaskGroup) -> None:
         wanted = {each.name: each for each in await self._hub.store.read(self._wanted)}
-        database = self._hub.streams.database
         for name, (held, scope) in list(self._running.items()):
             if wanted.get(name) != held:
                 scope.cancel()
                 del self._running[name]
-        await database.call(self._keep, wanted)
+        await keep_places(self._hub)
         for name, each in wanted.items():
             if name not in self._running:
                 scope = anyio.CancelScope()
@@ -108,24 +106,17 @@ class Sinks:
         fleet = self._hub.fleet
         rows = [row for row in fleet.objects.values() if row.kind == sink.KIND]
         self._labels = {name: site.row.labels for name, site in fleet.sites.items()} if rows else {}
-        return [Wanted(row.name, sink.read(row.spec), frozenset(map(str, fleet.sites_of(row.owner)))) for row in rows]
+        return [Wanted(row.name, sink.read(row.spec)) for row in rows]
+
+    def _placed(self, name: str) -> frozenset[str]:
+        """Return the sites a sink is for now, and learn their labels; for the database's thread."""
+        fleet = self._hub.fleet
+        found = {str(site): fleet.sites[site].row.labels for site in fleet.sites_of(f"{sink.KIND}/{name}")}
+        self._labels = {**self._labels, **found}
+        return frozenset(found)
 
     def _labels_of(self, site: str) -> Mapping[str, str]:
         return self._labels.get(site, {})
-
-    def _keep(self, wanted: Mapping[str, Wanted]) -> None:
-        now = self._hub.now()
-        with self._hub.streams.database.transaction() as connection:
-            for name, each in wanted.items():
-                since = sink.start(each.spec)
-                if sinks.begin(connection, name, now) and since is not None:
-                    replays.begin(connection, name, each.sites, since)
-            for name in sinks.names(connection) - set(wanted):
-                if is_place(name):
-                    continue  # a bridge's
-                sinks.end(connection, name)
-                replays.end(connection, name)
-            sinks.skip_oldest(connection)
 
     async def _run_sink(self, wanted: Wanted, scope: anyio.CancelScope) -> None:
         health = self.health[wanted.name]
@@ -158,9 +149,7 @@ class Sinks:
         take: Callable[[sqlite3.Connection, str, frozenset[str], int], T | None],
         advance: Callable[[sqlite3.Connection, str, T, int, int, int], None],
     ) -> bool:
-        taken = await self._reader.run(
-            lambda connection: take(connection, wanted.name, wanted.sites, wanted.spec.batch)
-        )
+        taken = await self._take(wanted, take)
         if taken is None:
             return False
         refusal = await held.send(taken.entries) if taken.entries else NOTHING
@@ -175,6 +164,22 @@ class Sinks:
 
         await self._hub.streams.database.call(advancing)
         return True
+
+    async def _take(
+        self, wanted: Wanted, take: Callable[[sqlite3.Connection, str, frozenset[str], int], T | None]
+    ) -> T | None:
+        """Return the next readings, chosen by the sites that the sink was for all the while: those of a site that came to
+        it meanwhile would be passed over. [inv: every-loss-is-counted]"""
+        sites = frozenset[str]()
+
+        def taking(connection: sqlite3.Connection) -> T | None:
+            return take(connection, wanted.name, sites, wanted.spec.batch)
+
+        while True:
+            before = sites = await self._hub.store.read(lambda _: self._placed(wanted.name))
+            taken = await self._reader.run(taking)
+            if taken is None or before == await self._hub.store.read(lambda _: self._placed(wanted.name)):
+                return taken
 
     async def _rest(self, health: Health, error: HoldfastError) -> None:
         health.failures += 1

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import contextlib
 import re
 from collections.abc import Sequence
 from typing import Any, Final
@@ -178,7 +179,8 @@ class NATSOutlet:
     async def close(self) -> None:
         held, self._client = self._client, None
         if held is not None:
-            await held.close()
+            with contextlib.suppress(self._nats.errors.Error, *_LOST):  # it is let go in any case
+                await held.close()
 
 
 def subject_of(template: str, entry: Entry) -> str:

@@ -50,9 +50,10 @@ class Poster:
         """Return what was answered. Raises TransientError when nothing was."""
         headers = {"user-agent": "holdfast", **headers}
         try:
-            return await anyio.to_thread.run_sync(
-                self._ask, url, body, headers, abandon_on_cancel=True, limiter=self._limiter
-            )
+            with anyio.fail_after(self._timeout):  # a socket's own is for each part of an answer, however small
+                return await anyio.to_thread.run_sync(
+                    self._ask, url, body, headers, abandon_on_cancel=True, limiter=self._limiter
+                )
         except (OSError, http.client.HTTPException, ValueError) as error:  # of hosts and headers that cannot be
             raise unreachable(error) from error
 

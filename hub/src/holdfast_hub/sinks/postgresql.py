@@ -6,7 +6,7 @@ from typing import Any, Final
 import anyio
 
 from holdfast_hub.blueprint.destinations import PostgreSQL
-from holdfast_hub.sinks.outlet import NOTHING, Refusal, missing, secret, unreachable
+from holdfast_hub.sinks.outlet import MAX_WHY, NOTHING, Refusal, in_halves, missing, secret, unreachable
 from holdfast_hub.store.sinks import Entry
 
 _CREATE: Final = """
@@ -38,24 +38,30 @@ class PostgreSQLOutlet:
         self._table = psycopg.sql.Identifier(*wanted.table.split("."))
 
     async def send(self, entries: Sequence[Entry]) -> Refusal:
+        """Send in one transaction, or in as many as it takes to find what the table cannot hold."""
+        return await in_halves(entries, self._attempt)
+
+    async def _attempt(self, entries: Sequence[Entry]) -> tuple[bool, Refusal]:
         try:
             with anyio.fail_after(self._wanted.timeout_seconds):
                 connection = await self._connected()
                 async with connection.transaction(), connection.cursor() as cursor:
                     await cursor.executemany(self._statement(_INSERT), [_row(each) for each in entries])
-        except (self._psycopg.Error, OSError, TimeoutError) as error:
+        except self._psycopg.DataError as error:
+            return False, Refusal(why=str(error)[:MAX_WHY])
+        except (self._psycopg.Error, OSError, ValueError) as error:  # of names of hosts that cannot be
             await self.close()
             raise unreachable(error) from error
-        return NOTHING
+        return True, NOTHING
 
     def _statement(self, text: str) -> Any:
         return self._psycopg.sql.SQL(text).format(table=self._table)
 
     async def _connected(self) -> Any:
         if self._connection is None:
-            words: dict[str, Any] = (
-                {"password": await secret(self._wanted.password_file)} if self._wanted.password_file else {}
-            )
+            words: dict[str, Any] = {"client_encoding": "UTF8"}  # else that of the database, which may lack our letters
+            if self._wanted.password_file:
+                words["password"] = await secret(self._wanted.password_file)
             self._connection = await self._psycopg.AsyncConnection.connect(
                 self._wanted.connection, autocommit=True, **words
             )

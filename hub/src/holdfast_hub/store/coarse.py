@@ -58,6 +58,11 @@ def put(connection: sqlite3.Connection, spans: Sequence[Span]) -> None:
         connection.execute(f"INSERT OR REPLACE INTO coarse VALUES {values}", [field for row in part for field in row])  # noqa: S608 (constants)
 
 
+def clear(connection: sqlite3.Connection, series: int, every: int) -> None:
+    """Forget what was made of a copy."""
+    connection.execute("DELETE FROM coarse WHERE series = ? AND every = ?", (series, every))
+
+
 def lengths(connection: sqlite3.Connection, series: int) -> list[int]:
     """Return the lengths of a series' whole copies, the finest first."""
     rows = connection.execute(

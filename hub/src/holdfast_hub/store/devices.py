@@ -56,10 +56,10 @@ _DESIRED: Final = (
 
 def find(connection: sqlite3.Connection, site: str, device: str, limit: int) -> list[DeviceRow]:
     """Return the first `limit` devices by site and name, of all sites when `site` is "". Reads readings.db."""
+    where, values = series.selected({"site": site, "device": device})
     listed = connection.execute(
-        "SELECT site, device, first_seen FROM devices WHERE (?1 = '' OR site = ?1) AND (?2 = '' OR device = ?2)"
-        " ORDER BY site, device LIMIT ?3",
-        (site, device, limit),
+        f"SELECT site, device, first_seen FROM devices WHERE {where} ORDER BY site, device LIMIT ?",  # noqa: S608 (constants)
+        (*values, limit),
     ).fetchall()
     return [_device(connection, *row) for row in listed]
 

@@ -22,6 +22,7 @@ from holdfast_hub.store.sizes import DAY, Size
 
 READINGS: Final = 5_000  # folded at once, at least one group
 SLICE: Final = 20_000  # readings a new copy takes in at once
+BEGINNING: Final = -(2**63)  # no reading is earlier
 # Of a reading in a query on `readings`: whether its group waits.
 WAITS: Final = (
     "coalesce((SELECT last FROM unfolded WHERE unfolded.stream = readings.stream"
@@ -182,15 +183,18 @@ class Beginning(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
+    """`anew`: what the copy has so far goes, and it is made from the beginning."""
+
     part: Part
     upto: int | None  # None: with it the copy is whole
     source: int  # the length of the copy it is made of, 0: of readings
+    anew: bool = False
 
 
 def start(connection: sqlite3.Connection, wanted: Iterable[tuple[int, int]]) -> None:
     """Begin copies, by series and length; those there are go on."""
     connection.executemany(
-        "INSERT INTO tiers VALUES (?, ?, ?) ON CONFLICT DO NOTHING", [(*each, -(2**63)) for each in wanted]
+        "INSERT INTO tiers VALUES (?, ?, ?) ON CONFLICT DO NOTHING", [(*each, BEGINNING) for each in wanted]
     )
 
 
@@ -213,6 +217,8 @@ def beginnings(connection: sqlite3.Connection, site: str) -> list[Beginning]:
 def next_step(connection: sqlite3.Connection, each: Beginning) -> Step:
     """Return the next slice of a new copy: of the next finer copy, which knows what is gone, or of the readings."""
     if each.every and (finer := coarse.finer(connection, each.series, each.every)):
+        if each.upto != BEGINNING and each.upto % finer:  # made of something else so far: it has a part of a span
+            return Step(Part([], []), BEGINNING, finer, anew=True)
         spans, upto = coarse.next_spans(connection, each.series, finer, each.every, each.upto)
         return Step(Part(spans, []), upto, finer)
     row = connection.execute(
@@ -227,6 +233,8 @@ def next_step(connection: sqlite3.Connection, each: Beginning) -> Step:
 
 def make(connection: sqlite3.Connection, each: Beginning, step: Step) -> None:
     """Add a slice of a new copy; a whole one lacks what its source lacked."""
+    if step.anew:
+        coarse.clear(connection, each.series, each.every)
     _write(connection, step.part)
     if step.upto is None:
         connection.execute(

@@ -60,15 +60,28 @@ class StreamName(msgspec.Struct, frozen=True):
 
 def choose(connection: sqlite3.Connection, chosen: Chosen) -> list[SeriesRow]:
     """Return the series of a selection by site, device and metric. Raises InputError for more than MAX_SERIES."""
-    rows = connection.execute(
-        "SELECT id, site, node, device, metric, unit, quality, kind FROM series"
-        " WHERE (?1 = '' OR site = ?1) AND (?2 = '' OR device = ?2) AND (?3 = '' OR metric = ?3)"
-        " ORDER BY site, device, metric, node, unit, id LIMIT ?4",
-        (chosen.site, chosen.device, chosen.metric, MAX_SERIES + 1),
-    ).fetchall()
+    rows = every(connection, chosen, MAX_SERIES + 1)
     if len(rows) > MAX_SERIES:
         raise InputError([Problem(f"more than {MAX_SERIES} series", hint="name a site, a device or a metric")])
+    return rows
+
+
+def every(connection: sqlite3.Connection, chosen: Chosen, most: int = -1) -> list[SeriesRow]:
+    """Return the first `most` series of a selection by site, device and metric, below 0 all."""
+    named = {"site": chosen.site, "device": chosen.device, "metric": chosen.metric}
+    where, values = selected(named)
+    rows = connection.execute(
+        f"SELECT id, site, node, device, metric, unit, quality, kind FROM series WHERE {where}"  # noqa: S608 (constants)
+        " ORDER BY site, device, metric, node, unit, id LIMIT ?",
+        (*values, most),
+    )
     return [SeriesRow(*row) for row in rows]
+
+
+def selected(named: dict[str, str]) -> tuple[str, list[str]]:
+    """Return the condition, of columns that may be "" for any, and its values: an index is used only for what is in it."""
+    given = {column: value for column, value in named.items() if value}
+    return " AND ".join(f"{column} = ?" for column in given) or "1", list(given.values())
 
 
 def taken_from(connection: sqlite3.Connection, chosen: Chosen, limit: int) -> list[SeriesRow]:

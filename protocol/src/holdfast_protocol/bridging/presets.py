@@ -40,7 +40,7 @@ PRESETS: Final[Mapping[str, Rules]] = {
 VALUES: Final[Mapping[str, dict[str, str]]] = {
     "unified-namespace": {"path": "{site}"},
     "ditto": {"namespace": "holdfast"},
-    "sparkplug": {"group": "holdfast", "edgeNode": "{site}"},
+    "sparkplug": {"group": "holdfast", "edgeNode": "{site}.{node}"},
 }
 
 

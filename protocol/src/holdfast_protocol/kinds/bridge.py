@@ -47,7 +47,7 @@ class Side(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="came
     host: str
     port: int = 0  # 0: 1883, with tls 8883
     version: Literal["3.1.1", "5"] = "5"
-    client_id: str = ""  # "": holdfast-SITE-bridge-NAME
+    client_id: str = ""  # "": holdfast-SITE.NODE-bridge-NAME
     keep_alive: str = "30s"
     username: str = ""
     password: Material | None = None
@@ -125,7 +125,7 @@ def wanted(spec: dict[str, Any], name: str, place: Place | None = None) -> Wante
     size, ttl = _buffer(given)
     if not 1 <= given.window <= MAX_WINDOW:
         raise invalid(f"spec.window: must be 1 to {MAX_WINDOW}")
-    flaws = [*_loops(given, out, into, place), *_limits(given, out, into, name)]
+    flaws = [*_loops(given, out, into, place), *_limits(given, out, into, name, place)]
     if errors := [each for each in flaws if not each.warning]:
         problems = [Problem(each.message, path=text_of(each.path), hint=each.hint) for each in errors]
         first = problems[0]
@@ -148,9 +148,9 @@ def warnings(spec: dict[str, Any], name: str) -> Sequence[Flaw]:
     return wanted(spec, name).warnings
 
 
-def client_id(given: Side, place: str, name: str) -> str:
-    """Return the client id of a side; `place` is the site, or "hub"."""
-    return given.client_id or f"holdfast-{place}-bridge-{name}"
+def client_id(given: Side, name: str, site: str, node: str = "") -> str:
+    """Return the client id of a side; `site` is "hub" there. With the node: of two with one id the broker keeps the newer."""
+    return given.client_id or f"holdfast-{site}{node and '.'}{node}-bridge-{name}"
 
 
 def materials_of(given: Spec) -> dict[str, Material]:
@@ -201,9 +201,9 @@ def _loops(given: Spec, out: Sequence[Route], into: Sequence[Route], place: Plac
         yield Flaw((*route.at, "topic"), f"goes round: {why}", "a prefix that tells the two ways apart")
 
 
-def _limits(given: Spec, out: Sequence[Route], into: Sequence[Route], name: str) -> Iterator[Flaw]:
+def _limits(given: Spec, out: Sequence[Route], into: Sequence[Route], name: str, place: Place | None) -> Iterator[Flaw]:
     keep_alive = seconds(given.remote.keep_alive, "spec.remote.keepAlive")
-    called = client_id(given.remote, "site", name)
+    called = client_id(given.remote, name, *((place.site, place.node) if place is not None else ("site", "node")))
     yield from limits.lint(given, out, into, keep_alive=keep_alive, client_id=called)
 
 

@@ -18,7 +18,8 @@ def linted(text: str, file: str) -> list[Problem]:
     for document in documents:
         for path, body in _bodies(document.value):
             count += 1
-            found += [_problem(document, path, flaw) for flaw in _flaws(body)]
+            flaws = [flaw for flaw in _flaws(body) if not path or not _is_filled_in(body, flaw.path)]
+            found += [_problem(document, path, flaw) for flaw in flaws]
     if not count:
         raise InputError([Problem("no document of kind Bridge", file=file)])
     return found
@@ -35,6 +36,16 @@ def _bodies(value: dict[str, Any]) -> list[tuple[tuple[str | int, ...], dict[str
         if isinstance(template, dict) and template.get("kind") == bridge.KIND:
             bodies.append((("spec", "resources", number, "template"), template))
     return bodies
+
+
+def _is_filled_in(body: Any, path: tuple[str | int, ...]) -> bool:
+    """Return whether what stands at a place of a template is an expression: nobody knows yet what it will say."""
+    for step in path:
+        if isinstance(body, dict):
+            body = body.get(step)
+        elif isinstance(body, list) and isinstance(step, int) and step < len(body):
+            body = body[step]
+    return isinstance(body, str) and "${" in body
 
 
 def _flaws(body: dict[str, Any]) -> list[Flaw]:

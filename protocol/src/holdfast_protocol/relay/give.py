@@ -20,6 +20,7 @@ QUOTA: Final = 0x97  # reason code: later it may go
 SUSPECT: Final = 3  # connections lost in a row with nothing acknowledged, before messages go one by one
 GUILTY: Final = 6  # of them, before the one in front is dropped
 RETRY: Final = 5.0  # seconds until a full disk is tried again
+MOST_FLYING: Final = 4 * 1024 * 1024  # bytes on their way, but for a last message, before more are read from the queue
 
 Send = Callable[[Connection, Row], Awaitable[None]]
 
@@ -78,12 +79,14 @@ class Giver:
         self._refused: list[tuple[int, str]] = []
         self._settling = anyio.Event()
         self._slots = anyio.Semaphore(0)
+        self._flying = 0  # bytes
+        self._landed = anyio.Event()
 
     async def run(self, connection: Connection, connected: Connected) -> None:
         """Publish what waits and what comes, until the connection is lost."""
         window = 1 if self._barren >= SUSPECT else self._window
         self._done, self._refused, self._settling = [], [], anyio.Event()
-        self._slots = anyio.Semaphore(window)
+        self._slots, self._flying = anyio.Semaphore(window), 0
         progress, first = _Progress(), 0
         try:
             async with anyio.create_task_group() as group:
@@ -97,6 +100,8 @@ class Giver:
                     first = first or rows[0].number
                     for row in rows:
                         await self._slots.acquire()
+                        await self._room()
+                        self._flying += row.entry.size
                         group.start_soon(self._one, connection, row)
                         after = row.number
         except* LinkLost as group_error:
@@ -127,33 +132,44 @@ class Giver:
             if error.reason != "TooLarge":
                 raise
             self._refused.append((row.number, "TooLarge"))
+        self._flying -= entry.size
         self._settling.set()
+        self._landed.set()
         self._slots.release()
+
+    async def _room(self) -> None:
+        while self._flying >= MOST_FLYING:
+            self._landed = anyio.Event()
+            await self._landed.wait()
 
     async def _run_settling(self, progress: "_Progress") -> None:
         while True:
             await self._settling.wait()
             self._settling = anyio.Event()
-            await self._settle(progress)
+            while (wait := await self._settle(progress)) > 0:
+                await self._clock.sleep(wait)
 
-    async def _settle(self, progress: "_Progress") -> None:
-        done, refused, self._done, self._refused = self._done, self._refused, [], []
+    async def _settle(self, progress: "_Progress") -> float:
+        """Return 0, or the seconds until a disk that takes nothing is to be tried again: nothing is settled then."""
+        done, refused = self._done, self._refused
         if not done and not refused:
-            return
+            return 0.0
+        self._done, self._refused = [], []
+        try:
+            stand = await self._queue.database.call(self._queue.settle, self._way, done, refused)
+        except TransientError as error:
+            self._done, self._refused = done + self._done, refused + self._refused
+            return error.after or RETRY
         progress.count += len(done) + len(refused)
-        while True:
-            try:
-                stand = await self._queue.database.call(self._queue.settle, self._way, done, refused)
-            except TransientError as error:
-                await self._clock.sleep(error.after or RETRY)
-            else:
-                self._sent(self._way, stand)
-                return
+        self._sent(self._way, stand)
+        return 0.0
 
     async def _judge(self, lost: LinkLost, first: int, progress: "_Progress") -> None:
-        """Settle what was acknowledged last, and find out whether the message in front ends its connections."""
+        """Settle what was acknowledged last, and find out whether the message in front ends its connections.
+
+        What a full disk keeps from being settled goes over again."""
         await self._settle(progress)
-        if progress.count:
+        if progress.count or self._done or self._refused:
             self._barren = 0
         elif first and lost.reason == "Lost":
             self._barren += 1

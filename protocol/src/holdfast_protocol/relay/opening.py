@@ -1,11 +1,13 @@
 """From what a Bridge wants to what runs it. Blocking: files are read."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from holdfast_protocol.calendar.durations import seconds
 from holdfast_protocol.kinds import bridge
 from holdfast_protocol.kinds.bridge import Place, Side, Wanted
 from holdfast_protocol.relay.queue import Bounds
+from holdfast_protocol.relay.renewal import file_marks
 from holdfast_protocol.relay.run import Plan, bounded
 from holdfast_protocol.relay.tls import client_context, file_texts
 from holdfast_protocol.runtime.mqtt import Options
@@ -16,17 +18,21 @@ def plan_of(want: Wanted, name: str, place: Place, texts: Mapping[str, str], *, 
 
     Raises PermanentError for what cannot be used.
     """
+    marks = file_marks(want.materials)
     known = {**texts, **file_texts(want.materials)}
     given = want.spec
+    called = partial(bridge.client_id, name=name, site=place.site, node=place.node if given.run == "site" else "")
     local = given.local or Side(host=place.host or "127.0.0.1", port=place.port)
     return Plan(
         own=own or f"{place.site}/{name}",
         out=want.out,
         into=want.into,
-        local=_options(local, "local", name, place, known),
-        remote=_options(given.remote, "remote", name, place, known),
+        local=_options(local, "local", called, known),
+        remote=_options(given.remote, "remote", called, known),
         window=given.window,
         product=given.broker,
+        materials=want.materials,
+        marks=marks,
     )
 
 
@@ -35,12 +41,11 @@ def bounds_of(want: Wanted) -> Bounds:
     return Bounds(want.bytes, want.messages, want.spec.buffer.drop, want.ttl)
 
 
-def _options(side: Side, which: str, name: str, place: Place, texts: Mapping[str, str]) -> Options:
+def _options(side: Side, which: str, called: Callable[[Side], str], texts: Mapping[str, str]) -> Options:
     host, port = side.address
-    called = bridge.client_id(side, place.site, name)
     return bounded(
         Options(
-            client_id=called if which == "remote" or side.client_id else f"{called}-local",
+            client_id=called(side) if which == "remote" or side.client_id else f"{called(side)}-local",
             host=host,
             port=port,
             username=side.username,

@@ -8,17 +8,18 @@ import contextlib
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from holdfast_protocol.bridging.standing import WAYS, Stand, Way
-from holdfast_protocol.errors import PermanentError
+from holdfast_protocol.errors import PermanentError, TransientError
 from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.runtime.sqlite import Database, migrations
 
 OVERHEAD: Final = 64  # bytes a message counts for besides its own
 AT_ONCE: Final = 1_000  # messages dropped in one step
+PAGE: Final = 2 * 1024 * 1024  # bytes of messages read at once
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -112,14 +113,20 @@ class Queue:
             _keep(connection, "ran", b"%d" % born)
             return _stand(connection, way)
 
-    def page(self, way: Way, after: int, limit: int) -> list[Row]:
-        """Return the messages after a number, oldest first, and hold them and all before."""
+    def page(self, way: Way, after: int, limit: int, size: int = PAGE) -> list[Row]:
+        """Return the messages after a number, oldest first, of `size` bytes or one, and hold them and all before."""
         with self.database.reading() as connection:
-            rows = connection.execute(
-                "SELECT number, topic, payload, qos, retain, mark FROM messages WHERE way = ? AND number > ?"
+            rows: list[list[Any]] = []
+            held = 0
+            for *row, each in connection.execute(
+                "SELECT number, topic, payload, qos, retain, mark, size FROM messages WHERE way = ? AND number > ?"
                 " ORDER BY number LIMIT ?",
                 (way, after, limit),
-            ).fetchall()
+            ):
+                held += each
+                if rows and held > size:
+                    break
+                rows.append(row)
         if rows:
             self._held[way] = rows[-1][0]
         return [
@@ -151,7 +158,8 @@ class Queue:
             return {way: _stand(connection, way) for way in WAYS}
 
     def close(self) -> None:
-        with contextlib.suppress(sqlite3.Error, PermanentError):
+        """Close, whatever the disk says."""
+        with contextlib.suppress(sqlite3.Error, TransientError, PermanentError):
             self.tidy()
         self.database.close()
 
@@ -176,10 +184,10 @@ class Queue:
             over, excess = waiting - bounds.messages, size - bounds.bytes
             if over <= 0 and excess <= 0:
                 return
-            order, after = ("ASC", self._held[way]) if bounds.drop == "oldest" else ("DESC", 0)
+            order = "ASC" if bounds.drop == "oldest" else "DESC"
             rows = connection.execute(
                 f"SELECT number, size FROM messages WHERE way = ? AND number > ? ORDER BY number {order} LIMIT ?",  # noqa: S608 (constants)
-                (way, after, AT_ONCE),
+                (way, self._held[way], AT_ONCE),
             ).fetchall()
             if not rows:  # all of it is on its way: there is no room to be made
                 return
@@ -197,6 +205,13 @@ def open_queue(path: Path, bounds: Bounds, clock: Clock) -> Queue:
 
     Raises TransientError `DiskFull`, PermanentError `NewerSchema`.
     """
+    try:
+        return _opened(path, bounds, clock)
+    except OSError as error:
+        raise TransientError(f"{path}: {error.strerror or error}", reason="DiskFull", after=5) from error
+
+
+def _opened(path: Path, bounds: Bounds, clock: Clock) -> Queue:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     schema = migrations("holdfast_protocol.relay")
     try:

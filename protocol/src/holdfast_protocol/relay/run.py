@@ -1,6 +1,6 @@
 """A bridge at work: two connections, each taking one way and giving the other, and a queue between them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, Literal
 
@@ -10,8 +10,10 @@ import msgspec
 from holdfast_protocol.bridging.rules import Route
 from holdfast_protocol.bridging.standing import BridgeState, Stand, Way
 from holdfast_protocol.errors import TransientError
+from holdfast_protocol.kinds.inputs import Material
 from holdfast_protocol.relay.give import Giver, Giving, News
 from holdfast_protocol.relay.queue import Queue
+from holdfast_protocol.relay.renewal import run_renewal
 from holdfast_protocol.relay.take import BATCH, Taker, Taking
 from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.runtime.link import LinkState, run_link
@@ -36,6 +38,8 @@ class Plan(msgspec.Struct, frozen=True):
     remote: Options
     window: int = 100
     product: str = ""
+    materials: Mapping[str, Material] = {}
+    marks: Mapping[str, str] = {}  # of those that are files
 
     @property
     def uses_local(self) -> bool:
@@ -55,6 +59,7 @@ class Relay:
         self._plan = plan
         self._clock = clock
         self._changed = changed
+        self._untidy = False  # the last tidying found no room
         state.problem = queue.damage
         if not plan.uses_local:
             state.sides.pop("local", None)
@@ -64,12 +69,14 @@ class Relay:
     ) -> None:
         """Run until cancelled. `giving` speaks to the remote instead of plain publishing; `remote` says how to connect then.
 
-        Raises PermanentError when the queue cannot be used any more.
+        Raises PermanentError when the queue cannot be used any more, TransientError `Renewed`.
         """
         plan = self._plan
         await self._tidy()
         async with anyio.create_task_group() as group:
             group.start_soon(self._run_tidying)
+            if plan.marks:
+                group.start_soon(run_renewal, plan.materials, plan.marks, self._clock)
             if plan.uses_local:
                 side = _Side(self._taker("out", plan.local), self._giver("in", plan.local))
                 group.start_soon(self._run_side, dial, lambda: plan.local, "local", side)
@@ -147,8 +154,12 @@ class Relay:
         try:
             stands = await self.queue.database.call(self.queue.tidy)
         except TransientError as error:
+            self._untidy = True
             self._note(f"{error.reason}: {error.message}")
             return
+        if self._untidy:
+            self._untidy = False
+            self._note("")
         for way, stand in stands.items():
             self._stand(way, stand)
 

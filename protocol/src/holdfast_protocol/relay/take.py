@@ -1,5 +1,6 @@
 """Taking: what one broker delivers is mapped, committed to the queue, and only then acknowledged. [inv: commit-before-ack]"""
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -95,20 +96,23 @@ class Taker:
     async def _take(self, connection: Connection) -> None:
         while True:
             batch = await connection.receive_all(BATCH, WITHIN)
-            await self._commit(batch)  # also when the connection is lost: its broker may have died with it
-            connection.acknowledge(*batch)
+            await self._commit(batch)
+            # What was read before the connection was lost is taken as well: its broker may have died with it.
+            with contextlib.suppress(LinkLost):
+                connection.acknowledge(*batch)
 
     async def _commit(self, batch: Sequence[Delivery]) -> None:
         entries: list[Entry] = []
         losses: list[tuple[str, int, int]] = []
+        known = self._known.copy()  # and not in place: a commit that is cut short has taken nothing
         for delivery in batch:
             if self.hears(delivery.topic, delivery.payload):
                 continue
             if delivery.qos:
                 key = _entry(delivery)
-                if delivery.duplicate and key in self._known:
+                if delivery.duplicate and key in known:
                     continue
-                self._remember(key)
+                _remember(known, key)
             made = self._made(delivery)
             if isinstance(made, Entry):
                 entries.append(made)
@@ -116,7 +120,7 @@ class Taker:
                 losses.append((made, 1, len(delivery.payload)))
         if not entries and not losses:
             return  # all of it came again, or was not for us
-        notes = {self._note: b"".join(self._known)}
+        notes = {self._note: b"".join(known)}
         while True:
             try:
                 stand = await self._queue.database.call(self._queue.put, self._taking.way, entries, losses, notes)
@@ -124,15 +128,10 @@ class Taker:
                 self.problem(f"{error.reason}: messages wait at their broker: {error.message}")
                 await self._clock.sleep(error.after or RETRY)
             else:
+                self._known = known
                 self.problem("")
                 self._took(self._taking.way, stand)
                 return
-
-    def _remember(self, key: bytes) -> None:
-        self._known.pop(key, None)
-        self._known[key] = None
-        if len(self._known) > KNOWN:
-            del self._known[next(iter(self._known))]
 
     def _made(self, delivery: Delivery) -> Entry | str:
         """Return what goes over, or why it does not. [inv: one-bad-message-never-blocks-a-queue]"""
@@ -154,6 +153,13 @@ class Taker:
             return refused
         retain = {"keep": delivery.retain, "clear": False, "set": True}[route.rule.retain]
         return Entry(topic, delivery.payload, route.rule.qos, retain, ",".join(seen[:MAX_HOPS]))
+
+
+def _remember(known: dict[bytes, None], key: bytes) -> None:
+    known.pop(key, None)
+    known[key] = None
+    if len(known) > KNOWN:
+        del known[next(iter(known))]
 
 
 def _entry(delivery: Delivery) -> bytes:

@@ -7,13 +7,13 @@ from holdfast_protocol.runtime.mqtt import Delivery
 
 
 class Deliveries:
-    """In the broker's order. `full` is reached with `messages` messages or `size` bytes of payload."""
+    """In the broker's order. `full` is reached with `messages` messages or `size` bytes of all that a message has."""
 
     def __init__(self, messages: int, size: int) -> None:
         self._messages = messages
         self._size = size
         self._waiting: deque[Delivery] = deque()
-        self._held = 0  # bytes of payload
+        self._held = 0  # bytes
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -29,7 +29,7 @@ class Deliveries:
 
     def add(self, found: Sequence[Delivery]) -> None:
         self._waiting.extend(found)
-        self._held += sum([len(each.payload) for each in found])
+        self._held += sum([_size(each) for each in found])
 
     def take(self, most: int, size: int) -> list[Delivery]:
         """Return the oldest of them: so many at most, and of `size` bytes or one."""
@@ -38,12 +38,17 @@ class Deliveries:
             self.clear()
             return found
         found, held = [], 0
-        while self._waiting and len(found) < most and (not found or held + len(self._waiting[0].payload) <= size):
+        while self._waiting and len(found) < most and (not found or held + _size(self._waiting[0]) <= size):
             found.append(self._waiting.popleft())
-            held += len(found[-1].payload)
+            held += _size(found[-1])
         self._held -= held
         return found
 
     def clear(self) -> None:
         self._waiting.clear()
         self._held = 0
+
+
+def _size(each: Delivery) -> int:
+    size = len(each.topic) + len(each.payload)
+    return size + sum([len(name) + len(value) for name, value in each.properties]) if each.properties else size

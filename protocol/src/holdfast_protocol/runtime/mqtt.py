@@ -99,7 +99,7 @@ class Connection(Protocol):
         ...
 
     async def receive_all(self, most: int, within: float, size: int = LARGEST) -> list[Delivery]:
-        """Return what there is: one delivery at least, `most` at most, of `size` bytes of payload or one. While there are
+        """Return what there is: one delivery at least, `most` at most, of `size` bytes or one. While there are
         fewer, let others gather for `within` seconds after the first.
 
         What came before the connection was lost is returned, and the next call raises."""

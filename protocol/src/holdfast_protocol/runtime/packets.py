@@ -13,6 +13,7 @@ from holdfast_protocol.runtime.mqtt import Options
 
 CONNECT_WITHIN: Final = 10.0  # seconds, shared by the addresses of a name
 CHUNK: Final = 64 * 1024  # bytes read at once
+AT_ONCE: Final = 64  # reads before others have their turn
 UNSENT: Final = 256 * 1024  # bytes held here before the writer must wait
 _NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -131,8 +132,9 @@ class PacketSocket:
         finally:
             if not (self.paused or self.closed):
                 self._loop.add_reader(self._raw, self._fill)
-        while self._fill():
-            pass
+        for _ in range(AT_ONCE):
+            if not self._fill():
+                break
 
     def _holds_more(self) -> bool:
         """Whether TLS has bytes that are read from the system already: no event will tell of them."""

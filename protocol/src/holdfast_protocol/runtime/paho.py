@@ -25,7 +25,7 @@ from holdfast_protocol.runtime.answers import ANSWER_WITHIN, Answers
 from holdfast_protocol.runtime.deliveries import Deliveries
 from holdfast_protocol.runtime.mqtt import LARGEST, Connected, Connection, Delivery, Options, Subscription
 from holdfast_protocol.runtime.packets import PacketSocket, open_socket
-from holdfast_protocol.runtime.paho_client import delivery_of, filters, made_client, tls_text, user_properties
+from holdfast_protocol.runtime.paho_client import filters, made_client, tls_text, user_properties
 from holdfast_protocol.runtime.publishes import publishes
 from holdfast_protocol.runtime.window import Window
 
@@ -100,7 +100,7 @@ class _Connection:
         self._socket = client.packets = packets
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
+        client.on_delivery = self._on_delivery
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
         client.on_unsubscribe = self._on_unsubscribe
@@ -250,7 +250,7 @@ class _Connection:
     def _readable(self) -> None:
         packets = self._socket
         while packets is not None and packets.readable and self._lost is None:
-            if self._granted is not None and self._client.is_between_packets and not self._options.with_properties:
+            if self._granted is not None and self._client.is_between_packets:
                 packets.take(self._take)
             if packets.readable:
                 self._guard(self._client.loop_read)
@@ -263,7 +263,10 @@ class _Connection:
         room = self._deliveries.room(most)
         if self._overrun or not room:
             return at
-        found, end = publishes(buffer, at, room, self._options.max_packet, with_properties=self._options.version == 5)
+        options = self._options
+        found, end = publishes(
+            buffer, at, room, options.max_packet, with_properties=options.version == 5, of_user=options.with_properties
+        )
         if found:
             self._deliveries.add(found)
             self._arrived.set()
@@ -360,11 +363,11 @@ class _Connection:
     def _on_disconnect(self, _c: object, _u: object, _f: object, code: ReasonCode, _p: object) -> None:
         self._fail(f"the connection ended: {code}", "TakenOver" if code.value == TAKEN_OVER else "Lost")
 
-    def _on_message(self, _c: object, _u: object, message: paho.MQTTMessage) -> None:
+    def _on_delivery(self, delivery: Delivery) -> None:
         self._overrun = self._overrun or self._deliveries.fullness >= OVERFULL
         if self._overrun:
             return
-        self._deliveries.add([delivery_of(message, with_properties=self._options.with_properties)])
+        self._deliveries.add([delivery])
         self._arrived.set()
         self._regulate()
 

@@ -1,26 +1,43 @@
 """paho-mqtt as the driver uses it: on a socket that is connected already, with nothing of its own to wait or to retry."""
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.exception import MQTTException
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from holdfast_protocol.runtime.mqtt import Delivery, Options, Subscription
+from holdfast_protocol.runtime.mqtt import LARGEST, Delivery, Options, Subscription
 from holdfast_protocol.runtime.packets import PacketSocket
+from holdfast_protocol.runtime.publishes import publishes, varint
 
 
 class Client(paho.Client):
     """paho on a socket that is connected already."""
 
     packets: PacketSocket
+    with_properties = False  # the user's are wanted
+    on_delivery: Callable[[Delivery], None]
 
     def _create_socket(self) -> Any:  # paho's own would block the event loop
         return self.packets
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        """Read it as every other: the library finds fault with text that brokers hand on, and it would come again for ever."""
+        packet = self._in_packet
+        if packet["command"] & 0x04:
+            return super()._handle_publish()  # QoS 2: for the driver to see that it is held
+        whole = bytes([packet["command"]]) + varint(len(packet["packet"])) + bytes(packet["packet"])
+        is_5 = self._protocol == MQTTProtocolVersion.MQTTv5
+        found, _ = publishes(whole, 0, 1, LARGEST, with_properties=is_5, of_user=self.with_properties)
+        if not found:
+            raise MQTTException("a message that is none")
+        self.on_delivery(found[0])
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def forgive_ping(self) -> None:
         """Do not miss an answer to a ping that we do not read ourselves."""
@@ -54,6 +71,7 @@ def made_client(options: Options) -> Client:
         manual_ack=True,
     )
     client.max_inflight_messages = 0  # the window is ours
+    client.with_properties = options.with_properties
     if options.username:
         client.username_pw_set(options.username, options.password or None)
     if options.will is not None:
@@ -78,13 +96,3 @@ def filters(subscriptions: Sequence[Subscription], version: int) -> list[Any]:
         (each.filter, SubscribeOptions(each.qos, each.no_local, each.as_published, each.retained))
         for each in subscriptions
     ]
-
-
-def delivery_of(message: paho.MQTTMessage, *, with_properties: bool) -> Delivery:
-    """Return a message as our port has it; a topic that is no text still must reach someone who acknowledges it."""
-    try:
-        topic = message.topic
-    except UnicodeDecodeError as error:
-        topic = error.object.decode("utf-8", "replace")
-    said = tuple(getattr(message.properties, "UserProperty", ())) if with_properties else ()
-    return Delivery(topic, bytes(message.payload), message.qos, message.retain, message.dup, message.mid, said)

@@ -9,12 +9,19 @@ from holdfast_protocol.runtime.mqtt import Delivery
 
 _PUBLISH: Final = 0x30
 _QOS_2: Final = 0x04
+_PAIR: Final = 0x26
+_FIXED: Final = {0x01: 1, 0x02: 4, 0x23: 2}  # bytes of these properties
+_COUNTED: Final = frozenset({0x03, 0x08, 0x09})  # two bytes say how long they are
+_VARIABLE: Final = 0x0B
 
 
-def publishes(buffer: bytes, at: int, most: int, limit: int, *, with_properties: bool) -> tuple[list[Delivery], int]:
+def publishes(
+    buffer: bytes, at: int, most: int, limit: int, *, with_properties: bool, of_user: bool = False
+) -> tuple[list[Delivery], int]:
     """Return the deliveries that begin at `at`, and where what is not taken begins: at most so many, of `limit` bytes.
 
-    `with_properties`: MQTT 5. A topic that is not UTF-8 is kept readable, as it must reach someone who acknowledges it.
+    `with_properties`: MQTT 5, `of_user`: and the user's are wanted. Text that is not UTF-8 is kept readable, as a message must
+    reach someone who acknowledges it.
     """
     found: list[Delivery] = []
     end = len(buffer)
@@ -37,6 +44,7 @@ def publishes(buffer: bytes, at: int, most: int, limit: int, *, with_properties:
             if start > stop:
                 break
             mid = buffer[topic_end] << 8 | buffer[topic_end + 1]
+        pairs: tuple[tuple[str, str], ...] = ()
         if with_properties:
             if start >= stop:
                 break
@@ -47,13 +55,25 @@ def publishes(buffer: bytes, at: int, most: int, limit: int, *, with_properties:
                     length, start = _varint(buffer, start - 1)
                     if start < 0:
                         break
+                if of_user:
+                    pairs = _pairs(buffer[start : min(start + length, stop)])
                 start += length
         if start > stop or topic_end == place + 2 or (qos and not mid):
             break
         topic = buffer[place + 2 : topic_end].decode("utf-8", "replace")
-        found.append(Delivery(topic, buffer[start:stop], qos, bool(first & 1), bool(first & 8), mid))
+        found.append(Delivery(topic, buffer[start:stop], qos, bool(first & 1), bool(first & 8), mid, pairs))
         at = stop
     return found, at
+
+
+def varint(value: int) -> bytes:
+    """Return a length as it stands before what it is of."""
+    found = bytearray()
+    while True:
+        value, low = divmod(value, 128)
+        found.append(low | (128 if value else 0))
+        if not value:
+            return bytes(found)
 
 
 def _varint(buffer: bytes, at: int) -> tuple[int, int]:
@@ -67,3 +87,32 @@ def _varint(buffer: bytes, at: int) -> tuple[int, int]:
         if not buffer[at - 1] & 0x80:
             return value, at
     return 0, -1
+
+
+def _pairs(raw: bytes) -> tuple[tuple[str, str], ...]:
+    """Return the user's among a message's properties, up to what is none."""
+    found: list[tuple[str, str]] = []
+    at = 0
+    while at < len(raw):
+        kind, at = raw[at], at + 1
+        if kind == _PAIR:
+            name, at = _counted(raw, at)
+            value, at = _counted(raw, at)
+            if at > len(raw):
+                break
+            found.append((name.decode("utf-8", "replace"), value.decode("utf-8", "replace")))
+        elif kind in _FIXED:
+            at += _FIXED[kind]
+        elif kind in _COUNTED:
+            at = _counted(raw, at)[1]
+        elif kind != _VARIABLE or (at := _varint(raw, at)[1]) < 0:
+            break
+    return tuple(found)
+
+
+def _counted(raw: bytes, at: int) -> tuple[bytes, int]:
+    """Return bytes after their length, and where they end: after the end of `raw` when they are not whole."""
+    if at + 2 > len(raw):
+        return b"", len(raw) + 1
+    end = at + 2 + (raw[at] << 8 | raw[at + 1])
+    return raw[at + 2 : end], end

@@ -110,14 +110,16 @@ def test_history_is_marked_and_is_no_last_value() -> None:
     assert [m.long_value for m in Payload.FromString(node.birth(12)[1].payload).metrics] == [1]
 
 
-def test_series_beyond_the_bound_are_refused_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(edge_node, "MAX_POINTS", 2)
+def test_series_beyond_the_bound_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edge_node, "MAX_POINTS", 3)
+    monkeypatch.setattr(edge_node, "MAX_METRICS", 2)
     node = EdgeNode("g", "n")
     node.birth(1)
-    for metric in ("a", "b", "c", "a"):
-        node.data([Reading("d", metric, 1, 1)], 1)
-    assert node.refused == 1
-    assert len(Payload.FromString(node.birth(2)[1].payload).metrics) == 2
+    said = [Reading(device, metric, 1, 1) for device, metric in ("da", "db", "dc", "da", "ea", "fa")]
+    beyond = [False, False, True, False, False, True]
+    assert node.beyond(said) == beyond
+    node.data([reading for reading, left in zip(said, beyond, strict=True) if not left], 1)
+    assert node.beyond(said) == beyond
 
 
 def test_names_that_would_be_wildcards_are_escaped() -> None:
@@ -125,3 +127,12 @@ def test_names_that_would_be_wildcards_are_escaped() -> None:
     node.birth(1)
     [birth] = node.data([Reading("x/y", "m/z", 1, 1)], 1)
     assert birth.topic == "spBv1.0/a@2Fb/DBIRTH/n@2B@23/x@2Fy"
+
+
+def test_data_is_said_in_messages_that_brokers_take() -> None:
+    node = EdgeNode("g", "n")
+    node.birth(1)
+    node.data([Reading("d", "m", 1, "x")], 1)
+    found = node.data([Reading("d", "m", 2 + number, "x" * 4000) for number in range(100)], 2, historical=True)
+    assert max(len(each.payload) for each in found) <= edge_node.MOST + 5000
+    assert sum(len(Payload.FromString(each.payload).metrics) for each in found) == 100

@@ -257,10 +257,10 @@ class Receiver:
             self._count = (self._count + 1) % _MODULUS
             delivery = self._current = Delivery(number)
         delivery.size += len(payload)
-        if delivery.size <= self._terms.largest:
-            self._parts.append(payload)
-        else:
+        if delivery.size > self._terms.largest:
             self._parts.clear()
+        elif payload:
+            self._parts.append(payload)
         if fields.get("more") and not fields.get("aborted"):
             return
         if not fields.get("aborted"):
@@ -268,6 +268,9 @@ class Receiver:
             found.append(delivery)
         self._current = None
         self._parts.clear()
+        if fields.get("aborted"):  # nobody will settle it
+            self._credit += 1
+            self._flow()
 
     def _flow(self) -> None:
         self._window = WINDOW

@@ -48,7 +48,7 @@ _FIXED: Final[dict[int, tuple[int, Callable[[bytes], Any]]]] = {
     0x70: (4, lambda raw: int.from_bytes(raw, "big")),
     0x71: (4, lambda raw: int.from_bytes(raw, "big", signed=True)),
     0x72: (4, lambda raw: struct.unpack(">f", raw)[0]),
-    0x73: (4, lambda raw: chr(int.from_bytes(raw, "big"))),
+    0x73: (4, lambda raw: raw.decode("utf-32-be")),
     0x80: (8, lambda raw: int.from_bytes(raw, "big")),
     0x81: (8, lambda raw: int.from_bytes(raw, "big", signed=True)),
     0x82: (8, lambda raw: struct.unpack(">d", raw)[0]),

@@ -18,6 +18,7 @@ from holdfast_protocol.wire.readings import Reading
 
 MAX_POINTS: Final = 50_000  # series that a node of ours has
 AT_ONCE: Final = 1_000  # metrics of one message of data
+MOST: Final = 64 * 1024  # bytes of them, or one
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -40,7 +41,6 @@ class EdgeNode:
     """
 
     def __init__(self, group: str, node: str, bd_seq: int = 0) -> None:
-        self.refused = 0  # readings of series beyond MAX_POINTS, or MAX_METRICS of one device
         self.bd_seq = bd_seq % MODULUS
         self._group, self._node = level_of(group), level_of(node)
         self._devices: dict[str, dict[str, _Point]] = {}
@@ -69,6 +69,20 @@ class EdgeNode:
         self._born = set(self._devices)
         return found + [self._device_birth(device, time) for device in self._devices]
 
+    def beyond(self, readings: Sequence[Reading]) -> list[bool]:
+        """Return, for each, whether it is of a series more than there may be: `data` is not for those."""
+        new: dict[str, set[str]] = {}
+        total, found = self._points, []
+        for reading in readings:
+            points, mine = self._devices.get(reading.device, {}), new.setdefault(reading.device, set())
+            is_known = reading.metric in points or reading.metric in mine
+            has_room = total < MAX_POINTS and len(points) + len(mine) < MAX_METRICS
+            if not is_known and has_room:
+                mine.add(reading.metric)
+                total += 1
+            found.append(not is_known and not has_room)
+        return found
+
     def data(self, readings: Sequence[Reading], time: int, *, historical: bool = False) -> list[Message]:
         """Return what says `readings`, in their order for each device: a birth where a metric is new or of another type.
 
@@ -83,8 +97,7 @@ class EdgeNode:
                 found.append(self._device_birth(device, time))
                 mine = [each for each in mine if each != self._devices[device][each.metric].last]  # the birth has those
             metrics = [self._datum(device, each, historical or born) for each in mine]
-            parts = [metrics[start : start + AT_ONCE] for start in range(0, len(metrics), AT_ONCE)]
-            found += [self._message("DDATA", device, time, part) for part in parts]
+            found += [self._message("DDATA", device, time, part) for part in _parts(metrics)]
         return found
 
     def lose(self, device: str, time: int) -> list[Message]:
@@ -106,11 +119,7 @@ class EdgeNode:
     def _by_device(self, readings: Sequence[Reading]) -> dict[str, list[Reading]]:
         found: dict[str, list[Reading]] = {}
         for reading in readings:
-            points = self._devices.get(reading.device, {})
-            if reading.metric in points or (self._points < MAX_POINTS and len(points) < MAX_METRICS):
-                found.setdefault(reading.device, []).append(reading)
-            else:
-                self.refused += 1
+            found.setdefault(reading.device, []).append(reading)
         return found
 
     def _learn(self, device: str, reading: Reading) -> bool:
@@ -155,3 +164,15 @@ class EdgeNode:
 
     def _bd_seq(self, time: int) -> bytes:
         return encoding.metric(self.bd_seq, time, name=BD_SEQ)
+
+
+def _parts(metrics: list[bytes]) -> list[list[bytes]]:
+    parts: list[list[bytes]] = []
+    size = 0
+    for each in metrics:
+        if not parts or len(parts[-1]) == AT_ONCE or size + len(each) > MOST:
+            parts.append([])
+            size = 0
+        parts[-1].append(each)
+        size += len(each)
+    return parts

@@ -15,6 +15,7 @@ import msgspec
 MAX_TEXT: Final = 1024 * 1024  # bytes of one file of the kernel
 MAX_DEPTH: Final = 16  # devices on top of each other
 _CIPHER: Final = re.compile(r"CRYPT-(LUKS1|LUKS2|PLAIN|TCRYPT|BITLK|FVAULT2|LOOPAES)-")
+_BLANK: Final = re.compile(r"[ \t]+")
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 _IN_MEMORY: Final = ("tmpfs", "ramfs")
 
@@ -47,9 +48,10 @@ class Blocks:
     def mounts(self) -> list[Mount]:
         """Return what is mounted, in the kernel's order: of two at one place the later is seen."""
         found = []
-        for line in _text(self._root / "proc/self/mountinfo").splitlines():
+        # Not splitlines, not bare split: who mounts chooses a name, and the kernel escapes what divides its own fields alone.
+        for line in _text(self._root / "proc/self/mountinfo").split("\n"):
             left, _, right = line.partition(" - ")
-            first, second = left.split(), right.split()
+            first, second = left.split(" "), right.split(" ")
             if len(first) >= 5 and len(second) >= 2:
                 found.append(Mount(_plain(first[4]), first[2], second[0], _plain(second[1])))
         return found
@@ -74,8 +76,8 @@ class Blocks:
 
     def swaps(self) -> list[str]:
         """Return the devices and files that are swapped to; compressed memory is none."""
-        lines = _text(self._root / "proc/swaps").splitlines()[1:]
-        paths = [_plain(line.split()[0]) for line in lines if line.split()]
+        lines = _text(self._root / "proc/swaps").split("\n")[1:]
+        paths = [_plain(_BLANK.split(line)[0]) for line in lines if line]
         return [path for path in paths if not path.startswith("/dev/zram")]
 
     def of_swap(self, path: str, mounts: list[Mount]) -> Storage:

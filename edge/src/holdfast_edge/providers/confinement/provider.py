@@ -19,13 +19,14 @@ from holdfast_edge.providers.disk.texts import OwnedTexts
 from holdfast_edge.providers.port import Observed, Scope, Wake
 from holdfast_protocol.errors import PermanentError, UnsupportedError, WireError
 from holdfast_protocol.kinds import mandatory_access_control as kind
+from holdfast_protocol.runtime.clock import boot_id
 from holdfast_protocol.wire.digest import digest_bytes
 from holdfast_protocol.wire.names import ResourceKey, is_name
 from holdfast_protocol.wire.target import Resource
 
 _PARSER: Final = "apparmor_parser"
 _WITHIN: Final = 60.0  # seconds: compiling a policy takes long on small machines
-_SELINUX: Final = "holdfast-selinux"  # the file that remembers what mode stood before
+_SELINUX: Final = "holdfast-selinux"  # the file that remembers what mode stood before, and in which boot
 
 
 class MandatoryAccessControlProvider:
@@ -87,6 +88,8 @@ class MandatoryAccessControlProvider:
     def _selinux(self, key: ResourceKey, want: kind.Spec) -> Observed:
         now = self._live.selinux()
         status = {"system": "selinux", "mode": now, "compliant": now == "enforcing"}
+        if want.mode == "assert" and self._mode_before(key):
+            return Observed(key=key, exists=True, differences=("mode: is ours still",), status=status)
         if now == "enforcing":
             return Observed(key=key, exists=True, reason="Compliant", status=status)
         if want.mode == "enforce":
@@ -166,7 +169,7 @@ class MandatoryAccessControlProvider:
         self._refuse(want)
         if want.system == "selinux":
             self._before.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._before.write_text(f"{resource.key}\n{self._live.selinux()}\n")
+            self._before.write_text(f"{resource.key}\n{self._live.selinux()}\n{boot_id()}\n")
             self._live.set_selinux("enforcing")
             return
         path, text = self._path(resource), kind.render(want)
@@ -190,12 +193,18 @@ class MandatoryAccessControlProvider:
             if os.path.exists(path) and self._live.apparmor().enabled:
                 self._programs.run(_PARSER, ["-R", path], within=_WITHIN)
             self._texts.take_away(path)
-        if self._before.exists():
-            owner, mode, *_ = (self._before.read_text() + "\n\n").split("\n")
-            if owner == key:
-                if mode == "permissive" and self._live.selinux():
-                    self._live.set_selinux(mode)
-                self._before.unlink()
+        if mode := self._mode_before(key):
+            if mode == "permissive" and self._live.selinux():
+                self._live.set_selinux(mode)
+            self._before.unlink()
+
+    def _mode_before(self, key: ResourceKey) -> str:
+        """Return the mode that stood before a resource set it in this boot, "" when it set none."""
+        try:
+            owner, mode, boot, *_ = (self._before.read_text() + "\n\n\n").split("\n")
+        except FileNotFoundError:
+            return ""
+        return mode if (owner, boot) == (key, boot_id()) else ""
 
     def _path(self, resource: Resource) -> str:
         return str(self._folder / f"holdfast-{resource.name}")

@@ -9,13 +9,14 @@ import msgspec
 from anyio.streams.tls import TLSStream
 
 from holdfast_edge.providers.container.engine import Engine
-from holdfast_protocol.errors import ProviderError
+from holdfast_protocol.errors import ProviderError, TransientError
 from holdfast_protocol.kinds.pods.admission import port_number
 from holdfast_protocol.kinds.pods.podspec import Container, HttpGetAction, Probe
 
 MAX_STATUS_LINE: Final = 1_024  # bytes of an answer read at most
 FIRST_POLL_S: Final = 0.02
 LONGEST_POLL_S: Final = 0.25
+_LOST: Final = -1  # no exit code
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -52,18 +53,34 @@ class Asker:
         except ProviderError as error:
             return error.message
 
+    def forget(self, container: str) -> None:
+        """Remember nothing of a container that is gone."""
+        self._commands = {place: number for place, number in self._commands.items() if place[0] != container}
+
     async def _exec_failure(self, container: str, kind: str, command: list[str]) -> str:
         """No engine can stop a command that takes too long, so the next one waits for its end: they never pile up."""
         before = self._commands.get((container, kind))
-        if before is not None and await self._engine.exec_result(before) is None:
+        if before is not None and await self._result(before) is None:
             return "the command before it still runs"
         number = self._commands[container, kind] = await self._engine.begin_exec(container, command)
         pause = FIRST_POLL_S
-        while (code := await self._engine.exec_result(number)) is None:
+        while (code := await self._result(number)) is None:
             await anyio.sleep(pause)
             pause = min(pause * 2, LONGEST_POLL_S)
-        del self._commands[container, kind]
+        self._commands.pop((container, kind), None)
+        if code == _LOST:
+            return "the engine has lost its command"
         return f"exit code {code}" if code else ""
+
+    async def _result(self, number: str) -> int | None:
+        """Return an exit code, None while it runs. What an engine has forgotten, by a start of its own or of the
+        container, runs no more."""
+        try:
+            return await self._engine.exec_result(number)
+        except TransientError as error:
+            if error.reason != "Gone":
+                raise
+            return _LOST
 
 
 def _reached(subject: Subject, port: int) -> tuple[str, int] | None:

@@ -1,7 +1,8 @@
 """Images: there, or fetched in the background, so that a slow link holds up one container and nothing else."""
 
 import threading
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -15,19 +16,33 @@ from holdfast_protocol.kinds.pods.specification import ContainerPlan
 NOBODY: Final[Mapping[str, Login]] = MappingProxyType({})
 MANY: Final = 64
 WAIT_S: Final = 15.0  # for a pull, before others have their turn
+FRESH_S: Final = 900.0  # that the end of a pull waits for who wanted it: longer than anybody does between two tries
+
+
+def _boottime() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class _Pull:
     """One fetch in a thread of its own, which dies with the process: the engine keeps the layers that came."""
 
-    def __init__(self, engine: Engine, reference: str, logins: Mapping[str, Login], turns: threading.Semaphore) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        reference: str,
+        logins: Mapping[str, Login],
+        turns: threading.Semaphore,
+        clock: Callable[[], float],
+    ) -> None:
         self.done = threading.Event()
+        self.ended_at = 0.0
         self.error: ProviderError | None = None
         self.progress = "waits for others to be fetched"
         self._engine = engine
         self._reference = reference
         self._logins = logins
         self._turns = turns
+        self._clock = clock
         threading.Thread(target=self._run, name=f"pull {reference[:40]}", daemon=True).start()
 
     def _run(self) -> None:
@@ -38,6 +53,7 @@ class _Pull:
         except ProviderError as error:
             self.error = error
         finally:
+            self.ended_at = self._clock()
             self.done.set()
 
     def _said(self, line: str) -> None:
@@ -45,8 +61,11 @@ class _Pull:
 
 
 class Images:
-    def __init__(self, engine: Engine, turns: threading.Semaphore | None = None) -> None:
-        """Who fetches waits for one of `turns`, which others may share; without, for nobody."""
+    def __init__(
+        self, engine: Engine, turns: threading.Semaphore | None = None, clock: Callable[[], float] = _boottime
+    ) -> None:
+        """Who fetches waits for one of `turns`, which others may share; without, for nobody. `clock`: seconds."""
+        self._clock = clock
         self._engine = engine
         self._turns = turns or threading.Semaphore(MANY)
         self._pulls: dict[str, _Pull] = {}
@@ -77,9 +96,12 @@ class Images:
 
     async def _pulled(self, reference: str, logins: Mapping[str, Login], wait_s: float | None) -> ProviderError | None:
         """Return what went wrong, None for a pull that ended well."""
+        stale = self._clock() - FRESH_S
+        for name in [name for name, each in self._pulls.items() if each.done.is_set() and each.ended_at < stale]:
+            del self._pulls[name]  # nobody came back for it
         pull = self._pulls.get(reference)
         if pull is None:
-            pull = self._pulls[reference] = _Pull(self._engine, reference, logins, self._turns)
+            pull = self._pulls[reference] = _Pull(self._engine, reference, logins, self._turns, self._clock)
         if not await anyio.to_thread.run_sync(pull.done.wait, wait_s, abandon_on_cancel=True):
             raise TransientError(
                 f"image {reference} is being pulled: {pull.progress or 'no answer yet'}",

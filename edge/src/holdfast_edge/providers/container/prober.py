@@ -66,7 +66,10 @@ class Prober:
 
     def keep_only(self, key: ResourceKey, ids: set[str]) -> None:
         """Stop asking the other containers of a resource."""
-        kept = {each: one for each, one in self._followed.get(key, {}).items() if each in ids}
+        followed = self._followed.get(key, {})
+        kept = {each: one for each, one in followed.items() if each in ids}
+        for gone in followed.keys() - kept.keys():
+            self._asker.forget(gone)
         if kept:
             self._followed[key] = kept
             return

@@ -92,24 +92,26 @@ class ContainerProvider:
     async def apply(self, resource: Resource, scope: Scope) -> None:
         """Do what can be done now, and go on while what was changed becomes ready soon.
 
-        Raises TransientError (Waiting) when the rest has to wait longer; the replicas not yet replaced keep serving.
+        Raises TransientError (Waiting) when the rest has to wait longer, or is never done: what counts as made, and is to
+        be made again and again, is taken for undone by somebody. The replicas not yet replaced keep serving.
         """
         planned = self._planner.planned(resource, scope)
-        patience = self._clock.boottime() + WAIT_S
-        for _ in range(8 + 4 * len(planned.pods)):
+        patience, rounds = self._clock.boottime() + WAIT_S, 8 + 4 * len(planned.pods)
+        while True:
             sight = await self._engine.look({SITE: self._site, RESOURCE: planned.key}, planned.images)
             situation = await self._situation(planned, sight, self._verdicts(planned, sight))
             plan = steps.plan(situation)
+            if not plan.differences:
+                break
+            if rounds == 0 or (not plan.steps and self._clock.boottime() >= patience):
+                raise TransientError("; ".join(plan.differences), reason="Waiting", after=1.0)
             if plan.steps:
+                rounds -= 1
                 for each in sight.containers:
                     if situation.health.get(each.id, steps.Health()).restart_now:
                         self._prober.note_restart(planned.key, each.name)
                 await self._builder.carry_out(plan.steps, planned, sight)
                 patience = self._clock.boottime() + WAIT_S
-            elif not plan.waits:
-                break
-            elif self._clock.boottime() >= patience:
-                raise TransientError("; ".join(plan.waits), reason="Waiting", after=1.0)
             else:
                 await self._clock.sleep(POLL_S)
         await self._prune(planned, sight)

@@ -55,7 +55,7 @@ class Watching:
                 try:
                     if await self._listen(*what, wake):
                         rest = _FIRST_S
-                except (OSError, ProviderError, anyio.BrokenResourceError, TimeoutError):
+                except (OSError, ProviderError, anyio.BrokenResourceError, anyio.EndOfStream, TimeoutError):
                     wake()  # the look says what is wrong
                 await anyio.sleep(rest)
                 rest = min(rest * 2, _LAST_S)

@@ -42,6 +42,7 @@ class Note(msgspec.Struct, frozen=True, omit_defaults=True):
     ports: tuple[str, ...] = ()
     before: Link | None = None  # None: there was no such interface
     digest: str = ""  # of the files in effect
+    remakes: bool = False  # the interface was made from another text, and is to be made anew
 
 
 class NetworkInterfaceProvider:
@@ -184,7 +185,12 @@ class NetworkInterfaceProvider:
             changed = {path for path, text in files.items() if self._texts.difference(path, text)}
             left = [path for path in self._texts.paths(key) if path not in files]
             before = note.before if note is not None else link
-            fresh = Note(want.interface, want.mac, want.creates, want.addresses, want.ports, before)
+            remakes = note is not None and (
+                note.remakes or (note.creates and any(path.endswith(".netdev") for path in (*changed, *left)))
+            )
+            fresh = Note(
+                want.interface, want.mac, want.creates, want.addresses, want.ports, before, remakes=remakes
+            )  # before the files: a cut after them leaves no difference to tell it by
             network = self._network_path(key) or next(
                 path for path in files if path.endswith(f"-{resource.name}.network")
             )
@@ -194,15 +200,14 @@ class NetworkInterfaceProvider:
                     self._texts.put(key, path, text)
             for path in left:
                 self._texts.take_away(path)
-            netdev = [path for path in (*changed, *left) if path.endswith(".netdev")]
-            if netdev and link is not None and note is not None and note.creates:
+            if remakes and link is not None:
                 self._live.delete(link.name)  # a made interface takes a new text only when it is made anew
                 link = None
             self._live.reload()
             for each in (link.name if link is not None else "", *want.ports):
                 if each in links and not (changed or left) and managed.get(each, _NONE).state not in _UNDECIDED:
                     self._live.reconfigure(each)
-            self._texts.annotate(network, _said(msgspec.structs.replace(fresh, digest=want.digest)))
+            self._texts.annotate(network, _said(msgspec.structs.replace(fresh, digest=want.digest, remakes=False)))
             self._refuse_overruled(want)
             self._await(want)
 

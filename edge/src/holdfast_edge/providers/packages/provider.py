@@ -20,7 +20,7 @@ from holdfast_edge.providers.packages.apt import Apt, Steps
 from holdfast_edge.providers.packages.charges import Charge, Charges
 from holdfast_edge.providers.packages.dpkg import Dpkg, Installed
 from holdfast_edge.providers.port import Observed, Scope, Wake
-from holdfast_protocol.errors import PermanentError, ProviderError, WireError
+from holdfast_protocol.errors import PermanentError, ProviderError, TransientError, WireError
 from holdfast_protocol.kinds import package
 from holdfast_protocol.kinds.package import Item, Wanted
 from holdfast_protocol.wire.names import ResourceKey
@@ -58,6 +58,7 @@ class PackageProvider:
 
     async def observe(self, resources: Sequence[Resource], scope: Scope) -> Mapping[ResourceKey, Observed]:
         def look() -> dict[ResourceKey, Observed]:
+            self._forget_what_never_came()
             now = self._dpkg.packages()
             return failures.each_seen(resources, lambda each: self._one(each, now))
 
@@ -81,12 +82,24 @@ class PackageProvider:
     async def close(self) -> None:
         """Nothing is held open between calls."""
 
+    def _forget_what_never_came(self) -> None:
+        """A kill between the charge and its package leaves the charge alone: who installs it from now on is not us."""
+        if not self._lock.acquire(blocking=False):
+            return  # it is just being installed
+        try:
+            self._dpkg.refuse_locked()
+            now = self._dpkg.packages()
+            self._charges.forget(name for name in self._charges.names() if not _there(now, name))
+        except TransientError:
+            return  # it may be: by an apt of ours that outlived us, too
+        finally:
+            self._lock.release()
+
     def _one(self, resource: Resource, now: Mapping[str, Installed]) -> Observed:
         want = self._wanted[resource.key] = _want(resource)
         charges = self._charges.of(resource.key)
         found = [said for item in want.items if (said := _difference(item, now.get(item.name), want, charges))]
-        asked = {item.name for item in want.items}
-        found += [f"{name}: is left over" for name, charge in charges.items() if charge.named and name not in asked]
+        found += [f"{name}: is left over" for name in _left(want, charges)]
         there = [each for item in want.items if (each := now.get(item.name)) is not None and each.there]
         return Observed(
             key=resource.key,
@@ -96,6 +109,8 @@ class PackageProvider:
         )
 
     def _prepare(self, resource: Resource) -> None:
+        if self._dpkg.interrupted():
+            return  # nothing can be tried before that is finished, which is a change
         missing = _missing(_want(resource), self._dpkg.packages())
         if missing:
             with self._lock:
@@ -124,9 +139,7 @@ class PackageProvider:
                 self._apt.remove(unwanted, purge=want.purge)
                 self._charges.forget(unwanted)
             self._hold(key, want, charges)
-        asked = {item.name for item in want.items}
-        left = [name for name, charge in charges.items() if charge.named and name not in asked]
-        if left:
+        if left := _left(want, self._charges.of(key)):
             self._remove(key, want.purge, left)
 
     def _install(self, key: ResourceKey, want: Wanted, missing: list[str]) -> None:
@@ -256,9 +269,15 @@ def _difference(item: Item, has: Installed | None, want: Wanted, charges: Mappin
         return f"{item.name}: is {has.version}, wanted {item.version}"
     if item.state == "held" and not has.held:
         return f"{item.name}: is not held"
-    if item.state == "present" and has.held and charges.get(item.name, Charge()).held:
-        return f"{item.name}: is held"
+    if item.state == "present" and charges.get(item.name, Charge()).held:
+        return f"{item.name}: is held by us"
     return ""
+
+
+def _left(want: Wanted, charges: Mapping[str, Charge]) -> list[str]:
+    """Return what is in our charge and named no more."""
+    asked = {item.name for item in want.items}
+    return [name for name, charge in charges.items() if charge.named and name not in asked]
 
 
 def _missing(want: Wanted, now: Mapping[str, Installed]) -> list[str]:

@@ -7,7 +7,7 @@ it is the user's (or root's) own plain file, and replaced whole.
 import os
 import stat
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -138,7 +138,7 @@ class SSHKeyProvider:
                 if path == keep:
                     continue
                 entry = self._ledger.entries[_entry(key, path)]
-                person = people.get(path)
+                person = people.get(path) or _of_file(path, people.values())
                 if person is not None:  # a user that is gone has no keys to take away
                     with _typed(path):
                         self._strip(entry, person, ssh_key.mark_of(key))
@@ -193,6 +193,16 @@ class SSHKeyProvider:
 
 def _path(person: Person) -> str:
     return f"{os.path.normpath(person.home)}/{_FOLDER}/{_NAME}"
+
+
+def _of_file(path: str, people: Iterable[Person]) -> Person | None:
+    """Return whose file of keys it is, in a home that is nobody's any more; None when there is none, or its user is gone."""
+    try:
+        owner = os.lstat(path).st_uid
+    except OSError:
+        return None
+    found = next((each for each in people if each.uid == owner), None)
+    return None if found is None else msgspec.structs.replace(found, home=os.path.dirname(os.path.dirname(path)))
 
 
 def _entry(key: ResourceKey, path: str) -> str:

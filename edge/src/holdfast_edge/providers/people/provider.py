@@ -215,7 +215,8 @@ class PeopleProvider:
                 self._ledger.forget(path)
 
     def _give_back(self, name: str, note: Note) -> None:
-        now = tables.read(self._etc).people.get(name)
+        all_ = tables.read(self._etc)
+        now = all_.people.get(name)
         if now is None:
             return
         _refuse_protected(now)
@@ -223,11 +224,13 @@ class PeopleProvider:
             self._commands.remove_user(name, home=note.remove_home)
             return
         before = note.before
+        groups = ",".join(each for each in note.groups if each in all_.groups)  # of one that is gone nobody can be
         self._commands.change_user(
             name,
             [
                 *("--home", before.home, "--shell", before.shell, "--comment", before.comment),
-                *("--gid", str(before.gid), "--groups", ",".join(note.groups), "--expiredate", before.expires),
+                *(("--gid", str(before.gid)) if all_.name_of(before.gid) else ()),
+                *("--groups", groups, "--expiredate", before.expires),
             ],
         )
         if before.password is not None and before.password != now.password:

@@ -65,7 +65,8 @@ class TimeProvider:
     async def observe(self, resources: Sequence[Resource], scope: Scope) -> Mapping[ResourceKey, Observed]:
         self._backend.follow([CHRONY, TIMESYNCD])
         states = await self._backend.states([CHRONY, TIMESYNCD], fresh=True)
-        keeper, owners = _keeper(states), await self._units.owners()
+        keeper, changed = _keeper(states), await self._units.changed()
+        owners = {unit: each.key for unit, each in changed.items()}
         look = partial(self._one, state=states.get(keeper), owners=owners)
         found = await anyio.to_thread.run_sync(failures.each_seen, resources, look)
         self._texts.follow(self._path(keeper, each.name) for each in resources if is_name(each.name))
@@ -150,11 +151,14 @@ class TimeProvider:
                 found.append(f"ntpServers: {said}")
             elif self._texts.note(path) != digest(text):
                 found.append("ntpServers: not in effect yet")
-        found += [f"ntpServers: {each} is left over" for each in self._texts.paths(resource.key) if each != path]
+        ours = self._texts.paths(resource.key)
+        found += [f"ntpServers: {each} is left over" for each in ours if each != path or not want.ntp_servers]
         if want.ntp is not None and state is not None:
             found += _ntp_differences(want.ntp, state)
             if owners.get(keeper) != resource.key:
                 found.append("ntp: not kept by us yet")
+        if want.ntp is None and resource.key in owners.values():
+            found.append("ntp: is not given back")
         missing = not keeper and (want.ntp is not None or bool(want.ntp_servers))
         starting = want.ntp is True and state is not None and (state.active != "active" or bool(state.job))
         status = {

@@ -15,7 +15,7 @@ from holdfast_edge.core.observed import Readiness
 from holdfast_edge.providers.disk import failures
 from holdfast_edge.providers.disk.watch import PathWatch
 from holdfast_edge.providers.port import Observed, Scope, Wake
-from holdfast_edge.providers.systemd.foreign_units import ENABLED, UP, ForeignUnits
+from holdfast_edge.providers.systemd.foreign_units import ENABLED, UP, Changed, ForeignUnits
 from holdfast_edge.providers.systemd.home import Home, is_settled
 from holdfast_edge.providers.systemd.port import SystemdBackend, UnitState
 from holdfast_edge.providers.systemd.standing import reason_word
@@ -64,7 +64,7 @@ class ForeignUnitProvider:
             except HoldfastError as error:
                 found[resource.key] = failures.unseen(resource.key, error)
         signature = await anyio.to_thread.run_sync(self._home.signature)
-        owners = await self._units.owners()
+        changed = await self._units.changed()
         fresh = signature != self._signature or not is_settled(signature, time.time_ns())
         self._signature = signature
         names = [want.name for want in wants.values()]
@@ -72,7 +72,7 @@ class ForeignUnitProvider:
         self._watch.follow(str(self._home.units / name) for name in names)
         states = await self._backend.states(names, fresh=fresh)
         for key, want in wants.items():
-            found[key] = _observed(key, want, states[want.name], ours=owners.get(want.name) == key)
+            found[key] = _observed(key, want, states[want.name], changed.get(want.name))
         return found
 
     async def apply(self, resource: Resource, scope: Scope) -> None:
@@ -117,7 +117,7 @@ def _folders(path: str) -> list[tuple[str, str]]:
     return [(folder, name)]
 
 
-def _observed(key: ResourceKey, want: Wanted, state: UnitState, *, ours: bool) -> Observed:
+def _observed(key: ResourceKey, want: Wanted, state: UnitState, changed: Changed | None) -> Observed:
     masked = state.file_state.startswith("masked")
     stands = f"{state.active} ({state.sub})"
     found = []
@@ -129,8 +129,10 @@ def _observed(key: ResourceKey, want: Wanted, state: UnitState, *, ours: bool) -
         found.append(f"running: is {stands}")
     if (want.running is False or want.masked) and state.active in UP and state.job != "stop":
         found.append(f"running: is {stands}, wanted stopped")
-    if not ours:
+    if changed is None or changed.key != key:
         found.append("unit: not kept by us yet")
+    else:
+        found += changed.unwanted(want)
     known = state.load != "not-found" or bool(state.file_state)
     readiness: Readiness = "ready"
     reason = message = ""

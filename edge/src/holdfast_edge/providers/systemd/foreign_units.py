@@ -30,6 +30,24 @@ class Before(msgspec.Struct, frozen=True, omit_defaults=True):
     running: bool | None = None
 
 
+class Changed(msgspec.Struct, frozen=True):
+    """One unit: for whom it was changed, and how it stood."""
+
+    key: ResourceKey
+    before: Before
+
+    def unwanted(self, want: Wanted) -> list[str]:
+        """Return what was changed of it and is not wanted any more: it is still to be given back."""
+        said = {
+            "enabled": want.enabled is not None,
+            "masked": want.masked is not None,
+            "running": want.running is not None or bool(want.masked),
+        }
+        return [
+            f"{name}: is not given back" for name in said if not said[name] and getattr(self.before, name) is not None
+        ]
+
+
 class ForeignUnits:
     """`state`: where the ledger lives, one entry for each unit, its note how the unit stood."""
 
@@ -38,10 +56,10 @@ class ForeignUnits:
         self._ledger = Ledger(state)
         self._lock = threading.Lock()
 
-    async def owners(self) -> Mapping[str, ResourceKey]:
-        """Return whose each unit is that was changed for somebody."""
+    async def changed(self) -> Mapping[str, Changed]:
+        """Return the units that were changed for somebody."""
         entries = await anyio.to_thread.run_sync(lambda: list(self._ledger.entries.values()))
-        return {entry.path: entry.key for entry in entries}
+        return {entry.path: Changed(entry.key, _before(entry)) for entry in entries}
 
     async def bring(self, key: ResourceKey, want: Wanted) -> None:
         """Bring a unit to stand as wanted, and what is no longer wanted of it back. Every other unit of `key` goes back."""

@@ -114,7 +114,10 @@ class UnitProvider:
     async def remove(self, key: ResourceKey, body: dict[str, Any]) -> None:
         """By the ledger, not by `body`: a unit that another resource has taken over stays."""
         self._wanted.pop(key, None)
-        await self._take_away(await anyio.to_thread.run_sync(self._files.paths, key))
+        paths = await anyio.to_thread.run_sync(self._files.paths, key)
+        await self._take_away(paths)
+        if not paths:  # an earlier try may have been cut off between the last file and this
+            await self._backend.reload()
 
     async def logs(self, key: ResourceKey, body: dict[str, Any], lines: int) -> str:
         unit = _KINDS[body["kind"]](body["spec"], body["metadata"]["name"], self._denied).name

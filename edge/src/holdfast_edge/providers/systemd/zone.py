@@ -57,7 +57,8 @@ class Zone:
         entry = self._owned.entry(self._link)
         if not found and (entry is None or entry.key != key):
             found.append("timezone: not ours yet")
-        if self._owned.entry(self._text) is not None and self._read() != f"{zone}\n":
+        named = self._owned.entry(self._text) is not None or os.path.lexists(self._text)
+        if named and self._read() != f"{zone}\n":
             found.append("timezone: /etc/timezone differs")
         return found
 

@@ -23,7 +23,6 @@ from holdfast_protocol.kinds.agent_version import Spec
 from holdfast_protocol.wire.names import ResourceKey
 from holdfast_protocol.wire.target import Resource
 
-GUARD: Final = "holdfast-edge-upgrade"
 _PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -98,7 +97,7 @@ class AgentVersionProvider:
             "systemd-run",
             "--quiet",
             "--collect",
-            f"--unit={GUARD}-{name}",
+            f"--unit={launcher.GUARD}-{name}",
             f"--on-active={want.deadline_seconds}s",
             "--timer-property=AccuracySec=1s",
             f"--setenv=PATH={_PATH}",

@@ -6,10 +6,12 @@ Blocking: call from a thread. The launcher beside them reads the same files.
 import os
 import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
 import zipfile
 import zlib
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -76,6 +78,7 @@ class Slots:
         if not found or len(found) > MAX_WHEELS:
             text = f"{wheels} has {len(found) or 'no'} wheels"
             raise TransientError(text, after=30.0, reason="NoWheels", hint="bring them there as Files")
+        _refuse_loose(wheels, found)
         mark = digest([[each.name, each.stat().st_size, each.stat().st_mtime_ns] for each in found])
         slot = self.folder / self.other
         there = launcher.read(str(slot / "slot.json"))
@@ -89,25 +92,41 @@ class Slots:
         said = _said(library)
         if said != version:
             raise PermanentError(f"the wheels are of version {said}, not {version}", reason="OtherVersion")
+        _settle(library)
         launcher.write(str(slot / "slot.json"), {"version": version, "python": sys.executable, "digest": mark})
         return mark
 
     def back_up(self, state: Path) -> None:
-        """Copy the databases, for a version that changes them and is gone back from."""
-        (self.folder / "before").mkdir(mode=0o700, exist_ok=True)
-        for name in launcher.DATABASES:
-            copy = self.folder / "before" / name
-            copy.unlink(missing_ok=True)
-            if (state / name).exists():
-                copy.touch(mode=0o600)  # secrets are in it
-                source = f"file:{state / name}?mode=ro"
-                with closing(sqlite3.connect(source, uri=True)) as held, closing(sqlite3.connect(copy)) as made:
-                    held.backup(made)
+        """Copy the databases, queues of bridges too, for a version that changes them and is gone back from."""
+        before = self.folder / launcher.BEFORE
+        shutil.rmtree(before, ignore_errors=True)  # of an earlier one
+        before.mkdir(mode=0o700, exist_ok=True)
+        for database in sorted((*state.glob("*.db"), *state.glob("bridges/*.db"))):
+            copy = before / database.relative_to(state)
+            copy.parent.mkdir(mode=0o700, exist_ok=True)
+            copy.touch(mode=0o600)  # secrets are in it
+            source = f"file:{database}?mode=ro"
+            with closing(sqlite3.connect(source, uri=True)) as held, closing(sqlite3.connect(copy)) as made:
+                held.backup(made)
 
     def switch(self, pending: dict[str, Any]) -> None:
         """Let the other slot count, on trial."""
         launcher.write(str(self.folder / "pending.json"), pending)
         launcher.point(str(self.folder), pending["to"])
+
+
+def _refuse_loose(wheels: Path, found: Sequence[Path]) -> None:
+    """Raise PermanentError where somebody else may put other wheels in their place: they run as the agent."""
+    real = Path(os.path.realpath(wheels))
+    try:
+        for path in (*(Path(os.path.realpath(each)) for each in found), real, *real.parents):
+            seen = path.stat()
+            others = seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not seen.st_mode & stat.S_ISVTX
+            if others or seen.st_uid not in {0, os.geteuid()}:
+                hint = "give it to root, and let nobody else write in it"
+                raise PermanentError(f"{path} may be changed by others", reason="UnsafeFolder", hint=hint)
+    except OSError as error:
+        raise failures.provider_error(error, str(wheels)) from error
 
 
 def _unpack(wheel: Path, library: Path) -> None:
@@ -125,6 +144,20 @@ def _unpack(wheel: Path, library: Path) -> None:
         raise PermanentError(f"{wheel.name}: {error}", reason="BadWheel") from None
     except OSError as error:
         raise failures.provider_error(error, wheel.name) from None
+
+
+def _settle(library: Path) -> None:
+    """Have all of a folder on the disk: a version may be kept a moment after its switch, and then the power go."""
+    try:
+        for place, _, names in os.walk(library):
+            for path in (*(os.path.join(place, name) for name in names), place):
+                handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+    except OSError as error:
+        raise failures.provider_error(error, str(library)) from error
 
 
 def _said(library: Path) -> str:
