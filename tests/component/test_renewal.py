@@ -1,8 +1,10 @@
 """Credentials in files that are renewed while a bridge or a source runs: the next connection is made with the new ones."""
 
+import os
 from pathlib import Path
 from typing import Any
 
+import anyio
 import anyio.to_thread
 import pytest
 
@@ -10,7 +12,7 @@ from holdfast_edge.core.sources import SourceState
 from holdfast_edge.ingest.opening import Surroundings, opened
 from holdfast_edge.store.sources import Kept
 from holdfast_protocol.bridging.standing import BridgeState
-from holdfast_protocol.errors import HoldfastError, TransientError
+from holdfast_protocol.errors import HoldfastError, PermanentError, TransientError
 from holdfast_protocol.kinds import bridge
 from holdfast_protocol.kinds.bridge import Place
 from holdfast_protocol.relay import renewal
@@ -70,3 +72,24 @@ async def test_a_source_begins_anew_when_its_certificates_were_renewed(authority
     kept = Kept(ResourceKey("DeviceSource/one"), "one", spec, {}, "d")
     run = opened(kept, around, SourceState(), lambda *_: None)
     assert (await renewed(authority, run)).reason == "Renewed"
+
+
+async def test_a_pipe_in_the_place_of_a_certificate_holds_nobody_up(tmp_path: Path) -> None:
+    pipe = tmp_path / "ca.pem"
+    os.mkfifo(pipe)
+    opener = os.open(pipe, os.O_RDWR)  # somebody who writes it, and never does
+    try:
+        spec = {"host": "far", "tls": {"ca": {"path": str(pipe)}}}
+        want = bridge.wanted({"remote": spec, "out": [{"topic": "a/#"}]}, "cloud")
+        source = Kept(ResourceKey("DeviceSource/one"), "one", {"mqtt": {**spec, "topics": ["a/#"]}}, {}, "d")
+        around = Surroundings(FakeBroker().dial, Sink(), Hasty(), SiteName("s"), lambda: True)
+        for begin in (
+            lambda: plan_of(want, "cloud", Place("s", "n", "near", 1883), {}),
+            lambda: opened(source, around, SourceState(), lambda *_: None),
+        ):
+            with pytest.raises(PermanentError) as refused, anyio.fail_after(5):
+                await anyio.to_thread.run_sync(begin, abandon_on_cancel=True)
+            assert refused.value.reason == "BadCertificate"
+    finally:
+        os.write(opener, b"x")
+        os.close(opener)

@@ -2,14 +2,12 @@
 
 import os
 import ssl
-from pathlib import Path
 from typing import Any
 
 from holdfast_edge.store.sources import Kept
 from holdfast_protocol.errors import PermanentError
 from holdfast_protocol.kinds.device_source import Wanted
-
-MAX_PEM = 256 * 1024  # bytes
+from holdfast_protocol.relay.tls import file_bytes
 
 
 def client_context(want: Wanted, kept: Kept) -> ssl.SSLContext:
@@ -61,8 +59,7 @@ def _pem(place: str, want: Wanted, kept: Kept) -> str:
     if material is None:
         return ""
     try:
-        with Path(material.path).open("rb") as file:
-            return file.read(MAX_PEM).decode("ascii")
+        return file_bytes(material.path).decode("ascii")
     except (OSError, UnicodeDecodeError) as error:
         raise _bad(want, place, error) from None
 

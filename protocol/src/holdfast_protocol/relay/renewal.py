@@ -2,14 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 import anyio.to_thread
 
 from holdfast_protocol.errors import TransientError
 from holdfast_protocol.kinds.inputs import Material
-from holdfast_protocol.relay.tls import MAX_TEXT
+from holdfast_protocol.relay.tls import file_bytes
 from holdfast_protocol.runtime.clock import Clock
 
 LOOK: Final = 30.0  # seconds between two looks
@@ -35,7 +34,6 @@ async def run_renewal(materials: Mapping[str, Material], marks: Mapping[str, str
 
 def _mark(path: str) -> str:
     try:
-        with Path(path).open("rb") as file:
-            return hashlib.sha256(file.read(MAX_TEXT)).hexdigest()
+        return hashlib.sha256(file_bytes(path)).hexdigest()
     except OSError:
         return ""

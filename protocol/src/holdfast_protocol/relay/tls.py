@@ -1,9 +1,10 @@
 """TLS towards a broker from PEM texts kept in memory. Blocking: call from a thread."""
 
+import errno
 import os
 import ssl
+import stat
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 from holdfast_protocol.errors import PermanentError
@@ -37,14 +38,25 @@ def client_context(texts: Mapping[str, str], side: str) -> ssl.SSLContext:
     return context
 
 
+def file_bytes(path: str) -> bytes:
+    """Return what is in a file, up to a bound; a pipe is not waited for. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "no file")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_TEXT)
+    finally:
+        os.close(descriptor)
+
+
 def file_texts(materials: Mapping[str, Material]) -> dict[str, str]:
     """Return the texts of those materials that are files, by place. Raises PermanentError `BadCertificate`, or `NoSecret`."""
     found = {}
     for place, material in materials.items():
         if material.path:
             try:
-                with Path(material.path).open("rb") as file:
-                    text = file.read(MAX_TEXT).decode("utf-8")
+                text = file_bytes(material.path).decode("utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 raise _bad(place, error) from None
             found[place] = text.rstrip("\r\n") if place.endswith("password") else text
