@@ -1,5 +1,6 @@
 """Bridges the hub runs: messages of its own broker and stored readings out, a remote's messages in, and how they do."""
 
+import errno
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -135,6 +136,22 @@ async def test_what_is_no_queue_stays_among_the_queues_and_ends_no_loop(tmp_path
     with hub_at(tmp_path) as hub:
         HubBridges(hub, paho.dial, folder, "127.0.0.1", 9)._clear({"lake"})
     assert {path.name for path in folder.iterdir()} == {"lake.db", "notes", "lost+found"}
+
+
+async def test_a_queue_the_disk_does_not_let_go_of_ends_no_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone.db").touch()
+
+    def refuses(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "it does not")
+
+    with hub_at(tmp_path) as hub:
+        bridges = HubBridges(hub, paho.dial, tmp_path, "127.0.0.1", 9)
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "unlink", refuses)
+            bridges._clear(set())
+        assert (tmp_path / "gone.db").exists()
 
 
 async def test_a_bridge_of_the_hub_is_refused_with_its_places_and_warned_of(tmp_path: Path) -> None:

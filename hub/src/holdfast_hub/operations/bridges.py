@@ -27,7 +27,7 @@ from holdfast_protocol.relay.opening import bounds_of, plan_of
 from holdfast_protocol.relay.queue import open_queue
 from holdfast_protocol.relay.readings import Feed
 from holdfast_protocol.relay.run import Relay
-from holdfast_protocol.runtime.link import Backoff
+from holdfast_protocol.runtime.link import LONGEST, Backoff
 from holdfast_protocol.runtime.mqtt import Dial
 from holdfast_protocol.wire.messages import BridgeStatus
 from holdfast_protocol.wire.readings import Reading
@@ -113,18 +113,22 @@ class HubBridges:
     def _clear(self, names: set[str]) -> None:
         for path in self._folder.glob("*.db*"):
             if path.name.rpartition(".db")[0] not in names and path.is_file():
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # it is tried again at the next turn
+                    path.unlink(missing_ok=True)
 
     async def _run_one(self, wanted: Wanted, scope: anyio.CancelScope, ended: anyio.Event) -> None:
         state, clock, backoff = self._hub.bridges[wanted.name], self._hub.clock, Backoff()
         try:
             with scope:
                 while True:
+                    began = clock.boottime()
                     try:
                         await self._serve(wanted, state)
                     except* HoldfastError as group:
                         error = _first(group)
                         state.problem = f"{error.reason}: {error.message}"[:500]
+                    if clock.boottime() - began > LONGEST:
+                        backoff.reset()
                     await clock.sleep(backoff.wait("", CHANCE, clock.boottime()))
         finally:
             ended.set()
