@@ -1,16 +1,14 @@
 """A queue of a real RabbitMQ, our input and the outbox: what survives when either end is killed."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import aio_pika
 import anyio
 import pytest
-from aio_pika.abc import AbstractChannel
 
 from holdfast_edge.ingest import amqp
 from holdfast_edge.ingest.amqp import Feed, run_amqp
@@ -28,7 +26,6 @@ from support.streams import open_outbox
 
 pytestmark = pytest.mark.anyio
 _names = count(1)
-Publish = Callable[..., Awaitable[None]]
 
 
 @pytest.fixture
@@ -66,28 +63,8 @@ def settled(states: list[LinkState]) -> int:
     return [state.doing for state in states].count("settled")
 
 
-@asynccontextmanager
-async def channel(feed: Feed) -> AsyncIterator[AbstractChannel]:
-    connection = await aio_pika.connect(port=feed.port, host=feed.host, login="guest", password="guest")
-    async with connection:
-        yield await connection.channel()
-
-
-@asynccontextmanager
-async def device(feed: Feed) -> AsyncIterator[Publish]:
-    """Yield how to publish one number and wait until the broker has confirmed it."""
-    async with channel(feed) as it:
-        exchange = await it.get_exchange("amq.topic")
-
-        async def publish(number: int, *, ident: bool = True, body: bytes = b"") -> None:
-            message = aio_pika.Message(
-                body or b"%d" % number,
-                delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-                message_id=str(number) if ident else None,
-            )
-            await exchange.publish(message, f"{feed.queue}.press-1.count")
-
-        yield publish
+def device(feed: Feed) -> AbstractAsyncContextManager[rabbitmq.Publish]:
+    return rabbitmq.device(feed.port, f"{feed.queue}.press-1.count")
 
 
 def stored_more_than(outbox: Outbox, rows: int) -> bool:
@@ -103,10 +80,7 @@ async def values(outbox: Outbox) -> list[Any]:
 
 
 async def waiting(feed: Feed) -> int:
-    """Return how many messages the broker still has, delivered and not acknowledged ones too: nobody may consume."""
-    async with channel(feed) as it:
-        queue = await it.declare_queue(feed.queue, passive=True)
-        return queue.declaration_result.message_count or 0
+    return await rabbitmq.waiting(feed.port, feed.queue)
 
 
 async def test_messages_of_a_bound_queue_become_readings_and_leave_it(feed: Feed, tmp_path: Path) -> None:
@@ -123,7 +97,7 @@ async def test_messages_of_a_bound_queue_become_readings_and_leave_it(feed: Feed
 
 async def test_a_queue_that_is_there_is_used_as_it_is(feed: Feed, tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
-    async with channel(feed) as it:
+    async with rabbitmq.channel(feed.port) as it:
         queue = await it.declare_queue(feed.queue, durable=True, arguments={"x-queue-type": "quorum"})
         await queue.bind("amq.topic", f"{feed.queue}.#")
     async with ingest(feed, outbox), device(feed) as publish:
@@ -248,7 +222,7 @@ async def test_a_queue_that_is_deleted_is_made_again(
     monkeypatch.setattr(amqp, "LOOK_EVERY", 0.05)
     outbox = open_outbox(tmp_path)
     async with ingest(feed, outbox) as states:
-        async with channel(feed) as it:
+        async with rabbitmq.channel(feed.port) as it:
             await it.queue_delete(feed.queue)
         await eventually(lambda: settled(states) == 2)
         async with device(feed) as publish:

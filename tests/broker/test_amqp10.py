@@ -2,16 +2,14 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import aio_pika
 import anyio
 import pytest
-from aio_pika.abc import AbstractChannel
 from anyio.streams.buffered import BufferedByteReceiveStream
 from msgspec.structs import replace
 
@@ -31,7 +29,6 @@ from support.streams import open_outbox
 
 pytestmark = pytest.mark.anyio
 _names = count(1)
-Publish = Callable[..., Awaitable[None]]
 
 
 @pytest.fixture
@@ -52,39 +49,17 @@ class Place:
         return Feed10("127.0.0.1", self.port, terms)
 
     async def make(self) -> None:
-        async with self.channel() as it:
+        async with rabbitmq.channel(self.port) as it:
             aside = await it.declare_queue(f"{self.name}-aside", durable=True)
             arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": aside.name}
             queue = await it.declare_queue(self.name, durable=True, arguments=arguments)
             await queue.bind("amq.topic", f"{self.name}.#")
 
-    @asynccontextmanager
-    async def channel(self) -> AsyncIterator[AbstractChannel]:
-        connection = await aio_pika.connect(port=self.port, host="127.0.0.1", login="guest", password="guest")
-        async with connection:
-            yield await connection.channel()
-
-    @asynccontextmanager
-    async def device(self) -> AsyncIterator[Publish]:
-        """Yield how to publish one number and wait until the broker has confirmed it."""
-        async with self.channel() as it:
-            exchange = await it.get_exchange("amq.topic")
-
-            async def publish(number: int, *, ident: bool = True, body: bytes = b"") -> None:
-                message = aio_pika.Message(
-                    body or b"%d" % number,
-                    delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-                    message_id=str(number) if ident else None,
-                )
-                await exchange.publish(message, f"{self.name}.press-1.count")
-
-            yield publish
+    def device(self) -> AbstractAsyncContextManager[rabbitmq.Publish]:
+        return rabbitmq.device(self.port, f"{self.name}.press-1.count")
 
     async def waiting(self, *, aside: bool = False) -> int:
-        """Return how many messages the broker still has, delivered and not settled ones too: nobody may consume."""
-        async with self.channel() as it:
-            queue = await it.declare_queue(f"{self.name}-aside" if aside else self.name, passive=True)
-            return queue.declaration_result.message_count or 0
+        return await rabbitmq.waiting(self.port, f"{self.name}-aside" if aside else self.name)
 
 
 @pytest.fixture
@@ -224,7 +199,7 @@ def waits(states: list[LinkState]) -> bool:
 async def test_a_queue_that_goes_is_waited_for(place: Place, tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
     async with ingest(place, outbox) as states:
-        async with place.channel() as it:
+        async with rabbitmq.channel(place.port) as it:
             await it.queue_delete(place.name)
         await eventually(lambda: any(state.reason == "NoQueue" for state in states))
         await place.make()

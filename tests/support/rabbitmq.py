@@ -7,14 +7,18 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+
+import aio_pika
+from aio_pika.abc import AbstractChannel
 
 from support.certificates import Authority
 from support.mosquitto import free_port
 from support.waiting import until
 
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+Publish = Callable[..., Awaitable[None]]
 
 
 class RabbitMQ:
@@ -108,3 +112,34 @@ def running() -> Iterator[RabbitMQ]:
     finally:
         broker.kill()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.asynccontextmanager
+async def channel(port: int) -> AsyncIterator[AbstractChannel]:
+    """Yield a channel of a connection to the broker."""
+    async with await aio_pika.connect(port=port, host="127.0.0.1", login="guest", password="guest") as connection:
+        yield await connection.channel()
+
+
+@contextlib.asynccontextmanager
+async def device(port: int, key: str) -> AsyncIterator[Publish]:
+    """Yield how to publish one number to the topic exchange and wait until the broker has confirmed it."""
+    async with channel(port) as it:
+        exchange = await it.get_exchange("amq.topic")
+
+        async def publish(number: int, *, ident: bool = True, body: bytes = b"") -> None:
+            message = aio_pika.Message(
+                body or b"%d" % number,
+                delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+                message_id=str(number) if ident else None,
+            )
+            await exchange.publish(message, key)
+
+        yield publish
+
+
+async def waiting(port: int, queue: str) -> int:
+    """Return how many messages the broker still has, delivered and not settled ones too: nobody may consume."""
+    async with channel(port) as it:
+        declared = await it.declare_queue(queue, passive=True)
+        return declared.declaration_result.message_count or 0
