@@ -128,7 +128,13 @@ class Machine:
 
     def write(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
         """Put a file there, with the folders above it."""
-        self.run(["install", "-D", "-m", f"{mode:o}", "/dev/stdin", path], stdin=content)
+        words = ["install", "-D", "-m", f"{mode:o}", "/dev/stdin", path]
+        try:
+            self.run(words, stdin=content)
+        except CommandFailed as failed:  # an agent may make the file between install's unlink and its open
+            if "File exists" not in str(failed):
+                raise
+            self.run(words, stdin=content)
 
     def start_unit(self, name: str, unit: str) -> None:
         """Write a systemd unit, enable it (it starts at the next boot too) and start it now."""
