@@ -10,7 +10,7 @@ from pathlib import Path
 
 from demo.commands import EDGE
 from demo.sites import IMAGES, MOSQUITTO, REPOSITORY, Place, Site
-from holdfast_hub.link.broker import configuration
+from holdfast_protocol.runtime.broker import configuration
 from support import images, machines
 from support.machines import Machine
 from support.waiting import until

@@ -86,7 +86,7 @@ class Hub:
         self.say("wait", f"{kind}/{name}", "--for", state, "--timeout", str(seconds))
 
     def readings(self, site: str) -> list[dict[str, Any]]:
-        answer = self.call("readings", "--site", site, "--oldest-first", "--limit", "1000000")
+        answer = self.call("readings", "--site", site, "--oldest-first", "--limit", "100000")
         items: list[dict[str, Any]] = answer["items"]
         return items
 

@@ -12,7 +12,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from demo.commands import EDGE
 from demo.sites import MOSQUITTO, REPOSITORY, Place, Site
-from holdfast_hub.link.broker import configuration
+from holdfast_protocol.runtime.broker import configuration
 from support import plain, proxy
 from support.plain import LACKS, PlainSite
 from support.proxy import Proxy

@@ -1,4 +1,4 @@
-"""The hub's own broker: there when it is needed, back when it was killed, gone when the hub is."""
+"""A broker of our own: there when it is needed, back when it was killed, gone when its parent is."""
 
 import os
 import signal
@@ -11,23 +11,27 @@ from pathlib import Path
 import anyio
 import pytest
 
-from holdfast_hub.link.broker import STORE, EmbeddedBroker, configuration
 from holdfast_protocol.errors import LinkLost, MisuseError, PermanentError, UnsupportedError
 from holdfast_protocol.runtime import paho
+from holdfast_protocol.runtime.broker import STORE, EmbeddedBroker, configuration
 from holdfast_protocol.runtime.mqtt import Options
 from support import mosquitto
 from support.clock import Running, eventually
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
 pytestmark = pytest.mark.anyio
 HOST = "127.0.0.1"
 
 
+def hubs(folder: Path, port: int) -> EmbeddedBroker:
+    return EmbeddedBroker(folder, HOST, port, configuration("hub.conf", listen=HOST, port=port, folder=folder))
+
+
 @asynccontextmanager
 async def embedded(folder: Path, port: int) -> AsyncIterator[EmbeddedBroker]:
-    broker = EmbeddedBroker(folder, HOST, port)
+    broker = hubs(folder, port)
     async with Running(broker.run):
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             await broker.ready()
         yield broker
 
@@ -62,18 +66,20 @@ async def test_it_comes_back_after_every_kill(tmp_path: Path) -> None:
             seen.append(broker.pid)
             os.kill(broker.pid, signal.SIGKILL)
             await eventually(lambda: broker.pid not in seen)
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANGS_S):
                 await broker.ready()
             await publish(port)
         assert broker.starts == 4
 
 
-async def test_it_dies_with_its_hub(tmp_path: Path) -> None:
+@pytest.mark.parametrize("account", ["", "mosquitto"])
+async def test_it_dies_with_its_parent_whoever_it_runs_as(account: str, tmp_path: Path) -> None:
     port = mosquitto.free_port()
     program = (
-        "import anyio, sys\nfrom pathlib import Path\nfrom holdfast_hub.link.broker import EmbeddedBroker\n"
+        "import anyio, sys\nfrom pathlib import Path\nfrom holdfast_protocol.runtime.broker import EmbeddedBroker\n"
         "async def main():\n"
-        "    broker = EmbeddedBroker(Path(sys.argv[1]), '127.0.0.1', int(sys.argv[2]))\n"
+        "    port, text, account = int(sys.argv[2]), sys.argv[3], sys.argv[4]\n"
+        "    broker = EmbeddedBroker(Path(sys.argv[1]), '127.0.0.1', port, text, account=account)\n"
         "    async with anyio.create_task_group() as group:\n"
         "        group.start_soon(broker.run)\n"
         "        await broker.ready()\n"
@@ -81,13 +87,15 @@ async def test_it_dies_with_its_hub(tmp_path: Path) -> None:
         "        await anyio.sleep_forever()\n"
         "anyio.run(main)\n"
     )
-    hub = subprocess.Popen([sys.executable, "-c", program, tmp_path, str(port)], stdout=subprocess.PIPE, text=True)
+    text = configuration("hub.conf", listen=HOST, port=port, folder=Path())
+    words = [sys.executable, "-c", program, tmp_path, str(port), text, account]
+    hub = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     assert hub.stdout is not None
     with hub, hub.stdout:
         pid = int(hub.stdout.readline())
         hub.kill()
-    until(lambda: not Path(f"/proc/{pid}/exe").is_symlink() or _is_zombie(pid), 10, "the broker to end")
-    async with embedded(tmp_path, port):  # the next hub finds its place free
+    until(lambda: not Path(f"/proc/{pid}/exe").is_symlink() or _is_zombie(pid), HANGS_S, "the broker to end")
+    async with embedded(tmp_path, port):  # the next parent finds its place free
         await publish(port)
 
 
@@ -111,25 +119,24 @@ async def test_a_store_it_cannot_read_is_set_aside_and_not_thrown_away(tmp_path:
 async def test_an_address_that_is_taken_is_said_to_be_and_the_other_broker_left_alone(
     real: mosquitto.Mosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("holdfast_hub.link.broker.STOP_WITHIN", 0.1)
+    monkeypatch.setattr("holdfast_protocol.runtime.broker.STOP_WITHIN", 0.1)
     with pytest.raises(PermanentError) as caught:
-        await EmbeddedBroker(tmp_path, HOST, real.port).run()
+        await hubs(tmp_path, real.port).run()
     assert caught.value.reason == "AddressInUse"
     assert caught.value.hint
     await publish(real.port)
 
 
-async def test_a_broker_that_never_comes_up_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("holdfast_hub.link.broker.configuration", lambda *_, **__: "listener not-a-port\n")
+async def test_a_broker_that_never_comes_up_says_why(tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match="listener") as caught:
-        await EmbeddedBroker(tmp_path, HOST, mosquitto.free_port()).run()
+        await EmbeddedBroker(tmp_path, HOST, mosquitto.free_port(), "listener not-a-port\n").run()
     assert caught.value.reason == "BrokerFailed"
 
 
 async def test_without_mosquitto_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     with pytest.raises(UnsupportedError) as caught:
-        await EmbeddedBroker(tmp_path, HOST, 1).run()
+        await hubs(tmp_path, 1).run()
     assert "mosquitto" in caught.value.hint
 
 

@@ -11,8 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from holdfast_edge.cli.client import ask
+from holdfast_edge.cli.exits import CliError as EdgeError
+from holdfast_hub.cli.client import Client
+from holdfast_hub.cli.exits import CliError as HubError
 from support import mosquitto, publisher
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
 BIN = Path(sys.prefix) / "bin"
 
@@ -57,7 +61,7 @@ class Program:
             return None
         self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(20)
+            self._process.wait(HANGS_S)
         status = self._process.poll()
         self.kill()
         return status
@@ -92,24 +96,30 @@ class Hub(Program):
                 capture_output=True,
                 text=True,
                 input=given,
-                timeout=60,
+                timeout=2 * HANGS_S,
                 env={**os.environ, "NO_COLOR": "1"},
             )
         )
 
-    def ready(self, within: float = 30) -> None:
+    @property
+    def api(self) -> Client:
+        """What `call` is too much for: something that is asked again and again until it is so."""
+        return Client(str(self.socket))
+
+    def ready(self, within: float = HANGS_S) -> None:
         """Return once it answers."""
 
         def answers() -> bool:
             assert self.alive, f"the hub ended: {self.log.read_text(errors='replace')[-2000:]}"
-            return self.call("get", "sites", "-o", "json").status == 0
+            with suppress(HubError):
+                self.api.get("/v1/sites")
+                return True
+            return False
 
         until(answers, within, "the hub to answer")
 
     def site(self, name: str) -> dict[str, Any]:
-        answer = self.call("get", "site", name, "-o", "json")
-        assert answer.status == 0, answer.err
-        found: dict[str, Any] = answer.json
+        found: dict[str, Any] = self.api.get(f"/v1/sites/{name}")
         return found
 
 
@@ -117,15 +127,26 @@ class Agent(Program):
     """`holdfast-edge run` from a kit, with a state folder and a root for files of its own."""
 
     def __init__(
-        self, hub: Hub, folder: Path, name: str, *, zone: str = "west", devices: int = 0, systemd: str = ""
+        self,
+        hub: Hub,
+        folder: Path,
+        name: str,
+        *,
+        zone: str = "west",
+        devices: int = 0,
+        own_broker: int = 0,
+        systemd: str = "",
     ) -> None:
-        """`devices` is the port of the site's broker, 0 for none; `systemd` which one, "" for none."""
+        """`devices` is the port of the site's broker, `own_broker` that of one the agent runs, 0 for none; `systemd` which
+        one, "" for none."""
         self.folder, self.name = folder, name
         self.root = folder / "root"
         self.root.mkdir(parents=True)
         words: list[str | Path] = ["--file-root", self.root, "--state-dir", folder / "state", "--kit", folder]
         if devices:
             words += ["--devices", f"127.0.0.1:{devices}"]
+        if own_broker:
+            words += ["--device-broker", f"127.0.0.1:{own_broker}"]
         if systemd:
             words += ["--systemd", systemd]
         added = hub.call("site", "add", name, "--label", f"zone={zone}", *words)
@@ -143,9 +164,19 @@ class Agent(Program):
                 [*self.enter, str(BIN / "holdfast-edge"), verb, "--config", str(self.config), *rest],
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=2 * HANGS_S,
             )
         )
+
+    def status(self) -> dict[str, Any]:
+        """Return the status it gives at the site; {} while it does not answer. Past its command line, being asked often."""
+        if self.enter:  # its folder may be another one there
+            answer = self.call("status", "-o", "json")
+            return dict(answer.json) if answer.out and answer.json["running"] else {}
+        try:
+            return ask(self.folder / "state", {"do": "status"})
+        except EdgeError:
+            return {}
 
 
 @contextmanager

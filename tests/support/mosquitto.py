@@ -1,6 +1,8 @@
 """A real Mosquitto with the files of broker-config/, ready in milliseconds, on a free loopback port."""
 
 import contextlib
+import itertools
+import os
 import shutil
 import socket
 import subprocess
@@ -8,8 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from holdfast_hub.link.broker import STORE, configuration
-from support.waiting import until
+from holdfast_protocol.runtime.broker import STORE, configuration
+from support.waiting import HANGS_S, until
 
 
 class Mosquitto:
@@ -45,7 +47,7 @@ class Mosquitto:
             self._process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", binary, "-c", str(self._config)], stdout=log, stderr=log
             )
-        until(self._answers, 10, "Mosquitto to take connections", every=0.002)
+        until(self._answers, HANGS_S, "Mosquitto to take connections", every=0.002)
 
     def _answers(self) -> bool:
         if not self.alive:
@@ -69,7 +71,7 @@ class Mosquitto:
             self._process.kill()
         else:
             self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(HANGS_S)
         self._process = None
 
     def restart(self) -> None:
@@ -86,10 +88,27 @@ class Mosquitto:
             self.start()
 
 
+_WORKER = int("0" + os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
+_SHARE = 2000  # ports of one worker of the tests, below those the kernel gives to connections by itself
+_PORTS = (12_000 + _WORKER * _SHARE + number % _SHARE for number in itertools.count(os.getpid()))
+
+
 def free_port(listen: str = "127.0.0.1") -> int:
-    """Return a port nobody listens on at this moment."""
-    with socket.create_server((listen, 0)) as probe:
-        return int(probe.getsockname()[1])
+    """Return a port nobody listens on, and nobody else in this run of the tests is going to."""
+    for port in itertools.islice(_PORTS, _SHARE):
+        with contextlib.suppress(OSError), socket.create_server((listen, port)):
+            return port
+    raise RuntimeError("every port is taken")
+
+
+def standing_in(folder: Path) -> list[int]:
+    """Return the ids of processes started in a folder, as a broker of our own is."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # gone meanwhile, or not ours to ask
+            if os.readlink(path / "cwd") == str(folder):
+                found.append(int(path.name))
+    return found
 
 
 @contextlib.contextmanager

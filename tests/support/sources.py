@@ -10,6 +10,7 @@ from holdfast_edge.ingest.supervisor import run_sources
 from holdfast_edge.ingest.taking import Sink
 from holdfast_edge.providers.port import Scope
 from holdfast_edge.providers.sources.provider import DeviceSourceProvider
+from holdfast_edge.settings import Near
 from holdfast_edge.store.orders import Orders
 from holdfast_edge.store.sources import Sources
 from holdfast_protocol.runtime import paho
@@ -59,16 +60,22 @@ class Site(NamedTuple):
         state = self.sources.states.get(ResourceKey(f"DeviceSource/{name}"))
         return state is not None and state.phase == "connected"
 
+    def reason(self, name: str) -> str:
+        """Return why a source takes nothing, "" for none."""
+        state = self.sources.states.get(ResourceKey(f"DeviceSource/{name}"))
+        return state.reason if state is not None else ""
+
 
 @asynccontextmanager
 async def running_sources(
-    folder: Path, outbox: Sink, clock: Clock | None = None, orders: Orders | None = None
+    folder: Path, outbox: Sink, clock: Clock | None = None, orders: Orders | None = None, near: Near | None = None
 ) -> AsyncIterator[Site]:
     """Yield a provider beside the loops of what it keeps in `folder`."""
     sources = Sources(folder)
 
     async def loop() -> None:
-        await run_sources(sources, paho.dial, outbox, clock or Hasty(), site=SiteName("site-1"), orders=orders)
+        site = SiteName("site-1")
+        await run_sources(sources, paho.dial, outbox, clock or Hasty(), site=site, orders=orders, near=near)
 
     async with Running(loop):
         yield Site(DeviceSourceProvider(sources), sources)

@@ -22,11 +22,8 @@ from holdfast_edge.core.sources import SourceState
 from holdfast_edge.core.transaction import Limits
 from holdfast_edge.equipment import equipped, place_of
 from holdfast_edge.guard import guard_for
-from holdfast_edge.ingest.bridges import run_bridges
-from holdfast_edge.ingest.devices import run_devices
 from holdfast_edge.ingest.noticing import Noticing
 from holdfast_edge.ingest.orders import run_orders
-from holdfast_edge.ingest.supervisor import run_sources
 from holdfast_edge.ingest.tee import Tee
 from holdfast_edge.insight import Insight
 from holdfast_edge.link.beacons import Beacons
@@ -37,15 +34,14 @@ from holdfast_edge.link.session import Session
 from holdfast_edge.link.upkeep import Upkeep
 from holdfast_edge.lock import locked
 from holdfast_edge.page.address import place
-from holdfast_edge.page.server import run_page
 from holdfast_edge.providers import registry
-from holdfast_edge.reconcile.assembly import Pace, assemble
+from holdfast_edge.reconcile.assembly import Given, Pace, assemble
 from holdfast_edge.reconcile.dead_man import Safety
 from holdfast_edge.reconcile.ladder import run_ladder
 from holdfast_edge.reconcile.loop import run_reconcile
 from holdfast_edge.reconcile.site import Site
 from holdfast_edge.reconcile.wakes import Wakes
-from holdfast_edge.reconcile.watches import run_watch
+from holdfast_edge.reconcile.watches import run_watches
 from holdfast_edge.restarts import restarts
 from holdfast_edge.sensors import surroundings
 from holdfast_edge.sensors.facts import facts
@@ -110,19 +106,20 @@ async def _run(settings: Settings, folder: Path, config: Path) -> None:
         batches_at_once=settings.budgets.batches_at_once,
         newest_kept=settings.budgets.newest_kept,
     )
-    machine = restarts(settings, outbox)
     site = assemble(
-        folder,
-        origin,
-        trust,
-        chosen,
-        clock,
-        _pace(settings),
-        _random.random,
-        settings.not_now,
-        clock.quality,
-        safety,
-        machine,
+        Given(
+            folder,
+            origin,
+            trust,
+            chosen,
+            clock,
+            _pace(settings),
+            jitter=_random.random,
+            not_now=settings.not_now,
+            quality=clock.quality,
+            safety=safety,
+            restarting=restarts(settings, outbox),
+        )
     )
     site.bridges = lambda: bridges.said(clock.boottime())
     orders = Orders(folder, int(clock.wall() * 1000))
@@ -210,10 +207,12 @@ def _loops(
     if orders.damage:
         note("orders", orders.damage)
     control = Control(site, extras, wake, Insight(site, chosen, outbox.newest))
+    door = settings.near.unix if settings.near is not None else ""
     loops: dict[str, Callable[[], Awaitable[None]]] = {
         "reconcile": lambda: run_reconcile(site),
         "ladder": lambda: run_ladder(site, outbox, news),
         "control": lambda: control.run(folder),
+        "watches": lambda: run_watches(site, chosen),
         "watchdog": lambda: notify.run_watchdog(clock, site.is_looking),
         "link": lambda: link.run_link(paho.dial, session.options, session.run, clock, on_state=take),
         "outbox": upkeep.run,
@@ -225,9 +224,13 @@ def _loops(
             orders,
             clock,
             is_carried=lambda: settings.providers.sources and any(each.carries for each in sources.kept.values()),
+            unix=door,
         ),
     }
+    # What only some sites have is imported at those (decision 45).
     if settings.page.listen:
+        from holdfast_edge.page.server import run_page
+
         loops["page"] = lambda: run_page(
             place(settings.page.listen),
             lambda words: control.answer(msgspec.convert(words, Request), "page"),
@@ -236,12 +239,25 @@ def _loops(
         )
     if pending_upgrade(folder):
         loops["upgrade"] = partial(run_confirmation, folder, site, contact, clock, settings.hub)
-    for provider in chosen.providers:
-        loops[f"watch {provider.kinds[0]}"] = partial(run_watch, site, provider)
     tee = Tee(outbox, bridges.wanting_readings if settings.providers.bridges else tuple)
     if settings.providers.bridges:
+        from holdfast_edge.ingest.bridges import run_bridges
+
         loops["bridges"] = partial(run_bridges, bridges, paho.dial, tee, clock, place_of(settings))
+    if settings.broker is not None:
+        from holdfast_edge.ingest.site_broker import run_site_broker
+
+        loops["broker"] = partial(
+            run_site_broker,
+            settings.broker,
+            settings.broker_folder,
+            clock,
+            memory_mb=settings.budgets.memory_mb,
+            note=partial(note, "broker"),
+        )
     if settings.devices is not None:
+        from holdfast_edge.ingest.devices import run_devices
+
         loops["devices"] = partial(
             run_devices,
             paho.dial,
@@ -250,8 +266,11 @@ def _loops(
             clock,
             note=partial(note, "devices"),
             state=sources.states.setdefault("devices", SourceState()),
+            unix=door,
         )
     if settings.providers.sources:
+        from holdfast_edge.ingest.supervisor import run_sources
+
         loops["sources"] = partial(
             run_sources,
             sources,
@@ -261,6 +280,7 @@ def _loops(
             site=identity.site,
             believed=lambda: clock.quality() == "synced",
             orders=orders,
+            near=settings.near,
         )
     return loops
 

@@ -3,25 +3,29 @@
 import os
 import pwd
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from holdfast_edge.program import program_paths
-from holdfast_edge.providers import registry
+from holdfast_edge.providers.offers import equip
+from holdfast_edge.providers.registry import Registry
 from holdfast_edge.settings import Settings
 from holdfast_edge.store.bridges import Bridges
 from holdfast_edge.store.sources import Sources
-from holdfast_protocol.kinds.bridge import Place
-from holdfast_protocol.kinds.firewall import Way
+from holdfast_protocol.kinds.way import Way
 from holdfast_protocol.wire.names import site_name
+
+if TYPE_CHECKING:
+    from holdfast_protocol.kinds.bridge import Place
 
 
 def equipped(
     settings: Settings, config: Path, sources: Sources | None = None, bridges: Bridges | None = None
-) -> registry.Registry:
+) -> Registry:
     """Return the providers; `config` is the absolute path of the settings, `sources` where those of device data are kept,
     `bridges` the same of bridges.
     [inv: agent-is-never-its-own-casualty]"""
     may = settings.providers
-    return registry.equip(
+    return equip(
         file_roots=may.file_roots,
         engine=may.engine,
         host_paths=may.host_paths,
@@ -48,19 +52,21 @@ def equipped(
     )
 
 
-def place_of(settings: Settings) -> Place:
+def place_of(settings: Settings) -> "Place":
     """Return where bridges run: this node, and the site's own broker where the settings name one."""
-    near = settings.devices
-    host, port = (near.host, near.port) if near is not None else ("", 0)
-    return Place(settings.site, settings.node, host, port)
+    from holdfast_protocol.kinds.bridge import Place
+
+    near = settings.near
+    host, port, unix = (near.host, near.port, near.unix) if near is not None else ("", 0, "")
+    return Place(settings.site, settings.node, host, port, unix)
 
 
 def _broker(settings: Settings) -> tuple[str, int] | None:
     """Return where the site's broker is, None when it is on this machine, where no firewall is in between."""
-    devices = settings.devices
-    if devices is None or devices.host == "localhost" or devices.host.startswith(("127.", "::1")):
+    near = settings.near
+    if near is None or near.unix or near.host == "localhost" or near.host.startswith(("127.", "::1")):
         return None
-    return devices.host, devices.port
+    return near.host, near.port
 
 
 def _account() -> str:

@@ -4,6 +4,7 @@ import base64
 import binascii
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -21,13 +22,14 @@ from holdfast_edge.store.outbox_state import Quotas
 from holdfast_edge.store.targets import Trust
 from holdfast_protocol.errors import InputError, Problem, WireError
 from holdfast_protocol.kinds.misfits import misfits
-from holdfast_protocol.mapping.convention import prefixes
 from holdfast_protocol.runtime import zones
 from holdfast_protocol.wire.envelope import Signer, key_id
 from holdfast_protocol.wire.flaws import Flaw
 from holdfast_protocol.wire.names import fleet_name, node_name, site_name
 
 DEFAULT: Final = Path("/etc/holdfast/edge.toml")
+LOOPBACK: Final = "127.0.0.1"
+DOOR: Final = "door"  # the socket of the broker the agent runs, in that one's folder
 _LINE: Final = re.compile(r" \(at line (\d+), column (\d+)\)$")
 _REGISTRY: Final = re.compile(r"[A-Za-z0-9][-.A-Za-z0-9]{0,252}(:[0-9]{1,5})?")
 
@@ -52,9 +54,29 @@ class TrustSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Devices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The site's own broker, where devices publish."""
 
-    host: str = "127.0.0.1"
+    host: str = LOOPBACK
     port: int = 1883
     topics: tuple[str, ...] = ("devices/#",)
+
+
+class Broker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A broker that the agent runs for the devices of the site."""
+
+    host: str = LOOPBACK  # the address it listens at
+    port: int = 1883
+    certificate: str = ""  # PEM, with `key`: devices speak TLS
+    key: str = ""
+    client_ca: str = ""  # PEM: devices need a certificate of one of these, and are who it names
+    passwords: str = ""  # as mosquitto_passwd writes them: devices need one
+    access: str = ""  # Mosquitto's acl_file: who may say and hear what
+
+
+class Near(msgspec.Struct, frozen=True):
+    """How the agent reaches the site's broker: by a socket, where `unix` is not ""."""
+
+    host: str
+    port: int
+    unix: str = ""
 
 
 class Providers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,6 +147,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     node: str = "node-1"
     profile: Literal["", "micro", "mini", "standard"] = ""  # what it may take, unless said here; "": by its memory
     devices: Devices | None = None  # None: no devices are read
+    broker: Broker | None = None  # None: the agent runs none
     providers: Providers = Providers()
     timing: Timing = Timing()
     transaction: Transaction = Transaction()
@@ -136,6 +159,18 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dead_man: DeadMan = DeadMan()
     systemd: Systemd = Systemd()
     reboots: Reboots = Reboots()
+
+    @property
+    def broker_folder(self) -> Path:
+        """Of the broker the agent runs."""
+        return Path(self.state_dir) / "broker"
+
+    @property
+    def near(self) -> Near | None:
+        """The site's broker: the one the agent runs, or that of `devices`; None when there is none."""
+        if self.broker is not None:
+            return Near(self.broker.host, self.broker.port, str(self.broker_folder / DOOR))
+        return None if self.devices is None else Near(self.devices.host, self.devices.port)
 
     def trusted(self) -> Trust:
         """Return whom the site believes; `read` has checked it."""
@@ -176,9 +211,18 @@ def read(path: Path) -> Settings:
         ) from None
     if problems := list(_problems(settings, str(path))):
         raise InputError(problems)
-    folder = path.absolute().parent
+    return _from(path.absolute().parent, settings)
+
+
+def _from(folder: Path, settings: Settings) -> Settings:
+    """Return settings with the paths that are relative to a folder made absolute."""
+    broker = settings.broker
+    if broker is not None:
+        names = ("certificate", "key", "client_ca", "passwords", "access")
+        given = {name: str(folder / path) for name in names if (path := getattr(broker, name))}
+        broker = msgspec.structs.replace(broker, **given)
     return msgspec.structs.replace(
-        settings, state_dir=str(folder / settings.state_dir), key_file=str(folder / settings.key_file)
+        settings, state_dir=str(folder / settings.state_dir), key_file=str(folder / settings.key_file), broker=broker
     )
 
 
@@ -233,6 +277,10 @@ def _problems(settings: Settings, file: str) -> list[Problem]:
     for name in Budgets.__struct_fields__:
         if getattr(settings.budgets, name) < 1:
             say(f"budgets.{name}", "must be 1 or more")
+    for name in Quotas.__struct_fields__:
+        least = 0 if name in ("ballast", "file") else 1
+        if getattr(settings.quotas, name) < least:
+            say(f"quotas.{name}", f"must be {least} or more")
     for name in ("prepare_deadline_s", "progress_deadline_s"):
         if getattr(settings.transaction, name) <= 0:
             say(f"transaction.{name}", "must be more than 0")
@@ -244,7 +292,7 @@ def _problems(settings: Settings, file: str) -> list[Problem]:
     for number, command in enumerate(settings.not_now.commands):
         if not command.startswith("/"):
             say(f"not_now.commands[{number}]", "must be an absolute path")
-    for key in ("hub", "devices"):
+    for key in ("hub", "devices", "broker"):
         if (place := getattr(settings, key)) is not None and not 0 < place.port < 65536:
             say(f"{key}.port", "must be 1 to 65535")
     for key in ("file_roots", "host_paths"):
@@ -259,7 +307,11 @@ def _problems(settings: Settings, file: str) -> list[Problem]:
             address.place(settings.page.listen)
         except InputError as error:
             say("page.listen", error.message)
+    for path, message in _broker_problems(settings.broker, settings.devices):
+        say(path, message)
     if settings.devices is not None:
+        from holdfast_protocol.mapping.convention import prefixes
+
         try:
             prefixes(settings.devices.topics)
         except InputError as error:
@@ -271,3 +323,18 @@ def _problems(settings: Settings, file: str) -> list[Problem]:
     if settings.providers.engine and not settings.providers.engine.startswith("unix:///"):
         say("providers.engine", "must be a local socket: unix:///run/docker.sock")
     return found
+
+
+def _broker_problems(broker: Broker | None, devices: Devices | None) -> Iterator[tuple[str, str]]:
+    if broker is None:
+        return
+    if not broker.host or not broker.host.isprintable() or any(sign.isspace() for sign in broker.host):
+        yield "broker.host", "must be an address of this machine"
+    if devices is not None and (devices.host, devices.port) not in {(LOOPBACK, 1883), (broker.host, broker.port)}:
+        yield "devices.host", "devices are read from the broker the agent runs: leave host and port out"
+    if bool(broker.certificate) != bool(broker.key):
+        yield "broker.certificate", "certificate and key come together"
+    if broker.client_ca and not broker.certificate:
+        yield "broker.client_ca", "needs a certificate and a key of the broker"
+    if broker.client_ca and broker.passwords:
+        yield "broker.passwords", "devices have certificates, or passwords"

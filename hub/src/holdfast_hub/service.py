@@ -11,18 +11,18 @@ import logging
 import os
 import secrets
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import anyio
 
 from holdfast_hub.api.server import application, run_api, tcp_socket, unix_socket
-from holdfast_hub.link.broker import EmbeddedBroker
 from holdfast_hub.link.identity import Identity
 from holdfast_hub.link.ingest import Ingest
 from holdfast_hub.link.publisher import Publisher
 from holdfast_hub.link.session import Session
+from holdfast_hub.operations.addressees import run_following
 from holdfast_hub.operations.bridges import HubBridges
 from holdfast_hub.operations.commands import run_command_expiry
 from holdfast_hub.operations.holds import run_expiry
@@ -35,12 +35,13 @@ from holdfast_hub.operations.telemetry import Telemetry
 from holdfast_hub.settings import Settings
 from holdfast_hub.store.feed import Feed
 from holdfast_hub.store.hub import keep_key, key_of, open_hub
-from holdfast_hub.store.readings import ReadingStore
 from holdfast_hub.store.streams import StreamStore, open_streams
 from holdfast_protocol.errors import PermanentError
+from holdfast_protocol.runtime.broker import EmbeddedBroker, configuration
 from holdfast_protocol.runtime.clock import SystemClock
 from holdfast_protocol.runtime.link import LinkState, run_link
 from holdfast_protocol.runtime.paho import dial
+from holdfast_protocol.runtime.refusals import refusal_text
 from holdfast_protocol.runtime.tasks import run_all
 from holdfast_protocol.wire.envelope import Signer
 from holdfast_protocol.wire.names import SiteName, all_partitions, fleet_name
@@ -102,7 +103,7 @@ def hub_key(folder: Path, believed: str = "") -> Signer:
     try:
         seed = base64.b64decode(path.read_bytes().strip(), validate=True)
     except (OSError, ValueError) as error:
-        raise PermanentError(f"{path}: {error}", reason="BadKey") from error
+        raise PermanentError(f"{path}: {refusal_text(error)}", reason="BadKey") from error
     if len(seed) != 32:
         raise PermanentError(f"{path} holds no Ed25519 seed", reason="BadKey", hint="restore it from its copy")
     signer = Signer(seed)
@@ -126,7 +127,8 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 async def run_hub(settings: Settings, *, ready: Callable[[str], None] = log.info) -> None:
-    """Run a hub until SIGTERM, SIGINT or cancellation. `ready` is told one line once requests are answered.
+    """Run a hub until SIGTERM, SIGINT or cancellation. `ready` is told one line once requests are answered, and
+    its own broker, if it has one, takes connections.
 
     Raises InputError for the settings, PermanentError for what it cannot start with, LoopDied when a part dies.
     """
@@ -144,7 +146,7 @@ async def run_hub(settings: Settings, *, ready: Callable[[str], None] = log.info
         reached = settings.reached
         identity = Identity(fleet, signer, EPOCH, reached.host, reached.port)
         clock, feed = SystemClock(), Feed()
-        hub = Hub(store, StreamStore(streams), ReadingStore(streams), identity, feed, clock)
+        hub = Hub(store, StreamStore(streams), identity, feed, clock)
         await hub.load()
         await repair_placement(hub)
         await keep_places(hub)
@@ -163,7 +165,9 @@ async def run_hub(settings: Settings, *, ready: Callable[[str], None] = log.info
             sockets.append(tcp_socket(settings.http))
             held.callback(sockets[1].close)
         broker = settings.broker or settings.listen
-        embedded = EmbeddedBroker(settings.data_dir / "broker", broker.host, broker.port)
+        folder = settings.data_dir / "broker"
+        text = configuration("hub.conf", listen=broker.host, port=broker.port, folder=folder)
+        embedded = EmbeddedBroker(folder, broker.host, broker.port, text)
 
         async def run_linked() -> None:
             if settings.broker is None:
@@ -184,6 +188,7 @@ async def run_hub(settings: Settings, *, ready: Callable[[str], None] = log.info
                 hub, dial, settings.data_dir / "bridges", broker.host, broker.port, settings.username, settings.password
             ).run,
             "commands": lambda: run_command_expiry(hub),
+            "addressees": lambda: run_following(hub),
             "api": lambda: run_api(application(hub, health), sockets, feed),
             "link": run_linked,
         }
@@ -192,10 +197,16 @@ async def run_hub(settings: Settings, *, ready: Callable[[str], None] = log.info
         if settings.broker is None:
             loops["broker"] = embedded.run
         line = f"hub of fleet {fleet} ready: API at {settings.socket}, broker at {broker}"
-        await _until_signal(loops, lambda: ready(line))
+
+        async def tell_ready() -> None:
+            if settings.broker is None:
+                await embedded.ready()
+            ready(line)
+
+        await _until_signal({**loops, "ready": tell_ready})
 
 
-async def _until_signal(loops: dict[str, Callable[[], Awaitable[None]]], ready: Callable[[], None]) -> None:
+async def _until_signal(loops: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with anyio.create_task_group() as group:
 
@@ -205,5 +216,5 @@ async def _until_signal(loops: dict[str, Callable[[], Awaitable[None]]], ready: 
                     group.cancel_scope.cancel()
 
             group.start_soon(watch, name="signals")
-            await run_all(loops, ready=ready)
+            await run_all(loops)
             group.cancel_scope.cancel()

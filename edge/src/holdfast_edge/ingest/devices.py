@@ -37,9 +37,10 @@ async def run_devices(
     on_state: Callable[[LinkState], None] = lambda _: None,
     note: Callable[[str], None] = lambda _: None,
     state: SourceState | None = None,
+    unix: str = "",
 ) -> None:
-    """Take device messages until cancelled; `note` is told why none are taken ("": they are). Raises InputError for
-    topics that name no device."""
+    """Take device messages until cancelled; `note` is told why none are taken ("": they are), `unix` is the broker's socket
+    if it has one. Raises InputError for topics that name no device."""
     state = state or SourceState()
 
     def take(link: LinkState) -> None:
@@ -53,6 +54,7 @@ async def run_devices(
         client_id=CLIENT_ID,
         host=source.host,
         port=source.port,
+        unix=unix,
         receive_maximum=IN_FLIGHT,
         max_packet=MAX_PACKET,
         queue=2 * IN_FLIGHT,

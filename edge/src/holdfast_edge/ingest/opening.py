@@ -14,6 +14,7 @@ from holdfast_edge.ingest.mqtt import IN_FLIGHT, MAX_PACKET, run_mqtt
 from holdfast_edge.ingest.noticing import Noticing
 from holdfast_edge.ingest.taking import Sink
 from holdfast_edge.ingest.tls import client_context, server_context
+from holdfast_edge.settings import Near
 from holdfast_edge.store.orders import Orders
 from holdfast_edge.store.sources import Kept
 from holdfast_protocol.calendar.durations import seconds
@@ -35,7 +36,8 @@ class Tell(Protocol):
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """What every source needs. `believed` answers whether the wall clock is right; `orders` None: none are carried."""
+    """What every source needs. `believed` answers whether the wall clock is right; `orders` None: none are carried;
+    `near`: the site's broker."""
 
     dial: Dial
     outbox: Sink
@@ -43,6 +45,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     site: SiteName
     believed: Callable[[], bool]
     orders: Orders | None = None
+    near: Near | None = None
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -182,10 +185,12 @@ def _amqp10(source: Opening) -> Runner:
 
 
 def _options(source: Opening, given: Mqtt | Sparkplug) -> Options:
+    port = given.port or (8883 if given.tls else 1883)
     return Options(
         client_id=given.client_id or f"holdfast-{source.around.site}-{source.kept.name}",
         host=given.host,
-        port=given.port or (8883 if given.tls else 1883),
+        port=port,
+        unix=_door(source.around.near, given, port),
         username=given.username,
         password=source.kept.materials.get("password", ""),
         keepalive=seconds(given.keep_alive, "spec.keepAlive"),
@@ -196,6 +201,14 @@ def _options(source: Opening, given: Mqtt | Sparkplug) -> Options:
         tls=client_context(source.want, source.kept) if given.tls else None,
         server_name=given.tls.server_name if given.tls else "",
     )
+
+
+def _door(near: Near | None, given: Mqtt | Sparkplug, port: int) -> str:
+    """Return the agent's own way into the broker it runs, "" for another broker or a login that was given."""
+    if near is None or given.username or given.tls is not None:
+        return ""
+    is_ours = port == near.port and given.host in {near.host, "127.0.0.1", "localhost"}
+    return near.unix if is_ours else ""
 
 
 def _telling(source: Opening) -> Callable[[LinkState], None]:

@@ -9,7 +9,7 @@ import anyio.to_thread
 from holdfast_edge.ingest.giving import LOOK, Giver, Way
 from holdfast_edge.store.orders import Order, Orders
 from holdfast_edge.store.whereabouts import BUILT_IN
-from holdfast_protocol.errors import TransientError
+from holdfast_protocol.errors import MisuseError, PublishRefused, TransientError
 from holdfast_protocol.kinds.carriers import filter_of
 from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.runtime.link import LinkState, run_link, settled
@@ -18,6 +18,7 @@ from holdfast_protocol.wire.commands import MAX_DATA
 
 CLIENT_ID: Final = "holdfast-orders"
 MAX_PACKET: Final = 2 * MAX_DATA  # bytes of an answer and what is around it
+TOO_LARGE: Final = 0x95  # MQTT's reason code
 QUEUE: Final = 200  # answers held before the socket is no longer read
 
 
@@ -38,14 +39,18 @@ async def run_orders(
     *,
     is_carried: Callable[[], bool] = lambda: False,
     on_state: Callable[[LinkState], None] = lambda _: None,
+    unix: str = "",
 ) -> None:
-    """Give orders by the site's broker, and end those that cannot be given, until cancelled. `place` None: there is none.
-    `is_carried`: whether there is a source that carries commands, so that a device not seen yet may be at it."""
+    """Give orders by the site's broker, and end those that cannot be given, until cancelled. `place` None: there is none;
+    `unix`: its socket, if it has one. `is_carried`: whether there is a source that carries commands, so that a device not
+    seen yet may be at it."""
     async with anyio.create_task_group() as group:
         group.start_soon(run_deadlines, orders, clock)
         group.start_soon(run_refusals, orders, clock, lambda: place is not None or is_carried())
         if place is not None:
-            options = Options(client_id=CLIENT_ID, host=place.host, port=place.port, max_packet=MAX_PACKET, queue=QUEUE)
+            options = Options(
+                client_id=CLIENT_ID, host=place.host, port=place.port, unix=unix, max_packet=MAX_PACKET, queue=QUEUE
+            )
             await run_way(dial, lambda: options, orders, clock, BUILT_IN, Way(), on_state=on_state)
 
 
@@ -88,7 +93,12 @@ class _Mqtt:
 
     async def publish(self, topic: str, payload: bytes, deadline: int) -> None:
         commands, desired = self._qos
-        await self._connection.publish(topic, payload, qos=commands if deadline else desired, retain=not deadline)
+        try:
+            await self._connection.publish(topic, payload, qos=commands if deadline else desired, retain=not deadline)
+        except MisuseError as error:
+            if error.reason != "TooLarge":
+                raise
+            raise PublishRefused(topic, TOO_LARGE) from None
 
     async def answer(self) -> tuple[str, bytes]:
         if self._last is not None:

@@ -3,13 +3,16 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from holdfast_hub.cli import exits, output
 from holdfast_hub.cli.client import Client, segment
 from holdfast_hub.cli.exits import CliError
+
+_STATE: Final = "/var/lib/holdfast"
+_OPTION: Final = {"roots": "file-root", "state_dir": "state-dir"}
 
 
 def kit_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -38,17 +41,43 @@ def kit_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--devices", default="", metavar="HOST:PORT", help="The site's own broker, where devices publish."
         ),
         click.option(
+            "--device-broker", default="", metavar="HOST:PORT", help="Where the agent itself runs a broker for devices."
+        ),
+        click.option(
             "--profile",
             default="",
             metavar="PROFILE",
             help="What it may take: micro, mini, standard (its memory says).",
         ),
-        click.option(
-            "--state-dir", default="/var/lib/holdfast", show_default=True, metavar="DIR", help="The agent's state."
-        ),
+        click.option("--state-dir", default=_STATE, show_default=True, metavar="DIR", help="The agent's state."),
     ):
         command = option(command)
     return command
+
+
+def ready(folder: str, *, replace: bool = False) -> None:
+    """Make the folder of a kit before the hub makes one and gives up the one before; raises CliError where one is already."""
+    target = Path(folder)
+    try:
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        there = [file for file in ("edge.toml", "node.key") if (target / file).exists()]
+    except OSError as error:
+        raise CliError(f"{folder}: {error.strerror}", exits.USAGE, reason="CannotWrite") from None
+    if not os.access(target, os.W_OK):
+        raise CliError(f"{folder}: not writable", exits.USAGE, reason="CannotWrite")
+    if there and not replace:
+        raise CliError(
+            f"{target / there[0]} is there already: a new kit would replace what a node may be running with",
+            exits.CONFLICT,
+            reason="KitThere",
+            hint="name another folder; `holdfast site kit --force` replaces it",
+        )
+
+
+def kit_words(words: dict[str, Any]) -> list[str]:
+    """Return the options given that say something of a kit alone: with no kit to write they would have no effect."""
+    unsaid = ("", (), False, _STATE)
+    return [f"--{_OPTION.get(key, key)}" for key, value in words.items() if key != "node" and value not in unsaid]
 
 
 def write_kit(client: Client, name: str, folder: str, words: dict[str, Any]) -> list[str]:
@@ -64,7 +93,6 @@ def write_kit(client: Client, name: str, folder: str, words: dict[str, Any]) -> 
     files = client.post(f"/v1/sites/{segment(name)}/kit", body)["files"]
     target = Path(folder)
     try:
-        target.mkdir(mode=0o700, parents=True, exist_ok=True)
         for file, text in files.items():
             descriptor = os.open(target / Path(file).name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as out:

@@ -23,7 +23,7 @@ class KitWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """For whom a kit is made and what the agent may change there: nothing that is not said.
 
     `host` and `port` are where the site reaches the broker, empty for the hub's own choice; `devices` is HOST:PORT of the
-    site's broker.
+    site's broker, `device_broker` where the agent runs one itself.
     """
 
     node: str = "node-1"
@@ -44,6 +44,7 @@ class KitWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bridges: bool = False
     kubernetes: str = ""
     devices: str = ""
+    device_broker: str = ""
     profile: str = ""
 
 
@@ -80,7 +81,7 @@ async def site_kit(hub: Hub, name: str, words: KitWords, *, author: str) -> dict
 
 def _problems(words: KitWords) -> Iterator[Problem]:
     texts = {"host": words.host, "state_dir": words.state_dir, "engine": words.engine, "devices": words.devices}
-    texts["kubernetes"] = words.kubernetes
+    texts |= {"kubernetes": words.kubernetes, "device_broker": words.device_broker}
     for path, text in (*texts.items(), *((f"file_roots[{n}]", root) for n, root in enumerate(words.file_roots))):
         if len(text) > MAX_TEXT or not text.isprintable():
             yield Problem(f"not at most {MAX_TEXT} printable characters", path=path)
@@ -99,9 +100,12 @@ def _problems(words: KitWords) -> Iterator[Problem]:
         yield Problem("must be a socket: unix:///run/docker.sock", path="engine")
     if words.profile not in ("", "micro", "mini", "standard"):
         yield Problem("must be micro, mini or standard", path="profile")
-    host, _, port = words.devices.rpartition(":")
-    if words.devices and (not host or not port.isascii() or not port.isdigit() or not 0 < int(port[:6]) < 65536):
-        yield Problem(f"{words.devices[:80]!r} is not HOST:PORT", path="devices")
+    for path, text in (("devices", words.devices), ("device_broker", words.device_broker)):
+        host, _, number = text.rpartition(":")
+        if text and (not host or not number.isascii() or not number.isdigit() or not 0 < int(number[:6]) < 65536):
+            yield Problem(f"{text[:80]!r} is not HOST:PORT", path=path)
+    if words.devices and words.device_broker:
+        yield Problem("the site has a broker, or the agent runs one", path="device_broker", hint="one of the two")
 
 
 def _edge_toml(identity: Identity, site: SiteName, node: NodeName, words: KitWords) -> str:
@@ -150,6 +154,17 @@ def _edge_toml(identity: Identity, site: SiteName, node: NodeName, words: KitWor
             "[devices]",
             f"host = {_toml(host)}",
             f"port = {int(port)}",
+            "",
+        ]
+    host, _, port = words.device_broker.rpartition(":")
+    if words.device_broker:
+        parts += [
+            "# A broker that the agent runs, where devices publish: everybody, unless passwords or client_ca say otherwise.",
+            "[broker]",
+            f"host = {_toml(host)}",
+            f"port = {int(port)}",
+            "",
+            "[devices]",
             "",
         ]
     public = base64.b64encode(identity.signer.public).decode()

@@ -24,8 +24,7 @@ from holdfast_protocol.kinds.inputs import (
     check_session,
     login_materials,
 )
-from holdfast_protocol.kinds.pods.podspec import Quantity
-from holdfast_protocol.kinds.pods.quantities import whole_bytes
+from holdfast_protocol.kinds.pods.quantities import Quantity, whole_bytes
 from holdfast_protocol.kinds.shapes import invalid, shaped
 from holdfast_protocol.wire.flaws import Flaw
 
@@ -89,6 +88,7 @@ class Place(msgspec.Struct, frozen=True):
     node: str
     host: str = ""  # "": there is none
     port: int = 0
+    unix: str = ""  # the broker's socket, if it has one
 
 
 class Wanted(msgspec.Struct, frozen=True):

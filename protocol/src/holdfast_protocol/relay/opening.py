@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 
+import msgspec
+
 from holdfast_protocol.calendar.durations import seconds
 from holdfast_protocol.kinds import bridge
 from holdfast_protocol.kinds.bridge import Place, Side, Wanted
@@ -22,12 +24,12 @@ def plan_of(want: Wanted, name: str, place: Place, texts: Mapping[str, str], *, 
     known = {**texts, **file_texts(want.materials)}
     given = want.spec
     called = partial(bridge.client_id, name=name, site=place.site, node=place.node if given.run == "site" else "")
-    local = given.local or Side(host=place.host or "127.0.0.1", port=place.port)
+    near = _options(given.local or Side(host=place.host or "127.0.0.1", port=place.port), "local", called, known)
     return Plan(
         own=own or f"{place.site}/{name}",
         out=want.out,
         into=want.into,
-        local=_options(local, "local", called, known),
+        local=near if given.local is not None else msgspec.structs.replace(near, unix=place.unix),
         remote=_options(given.remote, "remote", called, known),
         window=given.window,
         product=given.broker,

@@ -1,6 +1,6 @@
-"""The embedded broker: Mosquitto as a child that is started again when it dies and dies when the hub does.
+"""The embedded broker: Mosquitto as a child that is started again when it dies and dies when its parent does.
 
-It is a cache. A store it cannot read is set aside, because Mosquitto 2.0 would refuse to start for ever.
+A store it cannot read is set aside, because Mosquitto 2.0 would refuse to start for ever.
 """
 
 import contextlib
@@ -10,8 +10,10 @@ import shutil
 import signal
 import socket
 from collections import deque
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import anyio
@@ -28,6 +30,7 @@ STEADY: Final = 10.0  # seconds after which a child counts as having run well
 STOP_WITHIN: Final = 5.0  # seconds from SIGTERM (Mosquitto saves its state) to SIGKILL
 WORDS: Final = 2000  # characters of the child's last output that are kept
 STORE: Final = "mosquitto.db"
+CONFIG: Final = "mosquitto.conf"
 _SBIN: Final = ":/usr/sbin:/usr/local/sbin"  # where it is, and where a user's PATH does not lead
 
 
@@ -43,7 +46,7 @@ def configuration(name: str, *, listen: str, port: int, folder: Path, user: str 
 
 
 def _template(name: str) -> str:
-    packaged = resources.files("holdfast_hub") / "broker_config" / name
+    packaged = resources.files("holdfast_protocol") / "broker_config" / name
     if packaged.is_file():
         return packaged.read_text(encoding="utf-8")
     return (Path(__file__).parents[4] / "broker-config" / name).read_text(encoding="utf-8")  # an editable install
@@ -57,14 +60,29 @@ def _own_name() -> str:
 
 
 class EmbeddedBroker:
-    """One Mosquitto on `host`:`port` with its state in `folder`, which is made when it is not there."""
+    """One Mosquitto on `host`:`port` with its state in `folder`, which is made when it is not there.
 
-    def __init__(self, folder: Path, host: str, port: int) -> None:
+    `text` is its configuration and `files` what that names, by name in the folder, where the child is started. As root it
+    runs as `account` when that is not "".
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        host: str,
+        port: int,
+        text: str,
+        *,
+        files: Mapping[str, bytes] = MappingProxyType({}),
+        account: str = "",
+    ) -> None:
         self.starts = 0
         self.pid: int | None = None  # of the child; None while there is none
         self._folder = folder
         self._host = host
         self._port = port
+        self._files = {**files, CONFIG: text.encode()}
+        self._account = account
         self._ready = anyio.Event()
         self._words: deque[str] = deque()
 
@@ -81,7 +99,7 @@ class EmbeddedBroker:
     async def run(self) -> None:
         """Keep the broker running until cancelled. Raises UnsupportedError when there is no Mosquitto, PermanentError
         `AddressInUse` or `BrokerFailed` when it never came up."""
-        command = _command(self._folder / "mosquitto.conf")
+        command = _command(self._account)
         await to_thread.run_sync(self._prepare)
         await self._until_free()
         wait, ever = FIRST_WAIT, False
@@ -97,12 +115,26 @@ class EmbeddedBroker:
             await anyio.sleep(wait)
 
     def _prepare(self) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        text = configuration("hub.conf", listen=self._host, port=self._port, folder=self._folder)
-        (self._folder / "mosquitto.conf").write_text(text, encoding="utf-8")
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            owner = pwd.getpwnam(self._account) if self._account else None
+            for name, content in self._files.items():
+                fresh = self._folder / f"{name}.new"
+                fresh.unlink(missing_ok=True)
+                with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                    file.write(content)
+                    if owner is not None:
+                        os.fchown(file.fileno(), owner.pw_uid, owner.pw_gid)
+                fresh.replace(self._folder / name)
+            if owner is not None:
+                for path in (self._folder, self._folder / STORE):
+                    if os.path.lexists(path):  # what the child makes of its folder is followed nowhere
+                        os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
+        except (OSError, KeyError) as error:
+            raise PermanentError(f"{self._folder}: {error}", reason="BrokerFailed") from error
 
     async def _until_free(self) -> None:
-        """Wait for the broker of a hub that was killed to be gone, and for nobody else's."""
+        """Wait for the broker of a parent that was killed to be gone, and for nobody else's."""
         deadline = anyio.current_time() + STOP_WITHIN
         while True:
             with socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET) as probe:
@@ -131,7 +163,8 @@ class EmbeddedBroker:
         """Run one child to its end; return whether it took connections, and its exit status (minus the signal)."""
         self.starts += 1
         self._words.clear()
-        process = await anyio.open_process(command, stdin=None, stdout=None)
+        # Where it stands its folder needs no way to it: whoever it runs as may not pass the folders above.
+        process = await anyio.open_process(command, stdin=None, stdout=None, cwd=self._folder)
         self.pid = process.pid
         try:
             async with anyio.create_task_group() as group:
@@ -167,14 +200,17 @@ class EmbeddedBroker:
                 return
 
 
-def _command(config: Path) -> list[str]:
+def _command(account: str) -> list[str]:
     path = os.environ.get("PATH", os.defpath) + _SBIN
     mosquitto, setpriv = shutil.which("mosquitto", path=path), shutil.which("setpriv", path=path)
     if mosquitto is None:
         raise UnsupportedError("mosquitto is not installed here", reason="NoBroker", hint="apt-get install mosquitto")
-    # The kernel ends the child when the hub is killed: no code of ours would run then.
+    # The kernel ends the child when its parent is killed: no code of ours would run then. One that changed its user
+    # itself would no longer be ended.
     guard = [setpriv, "--pdeathsig", "TERM"] if setpriv is not None else []
-    return [*guard, mosquitto, "-c", str(config)]
+    if guard and account:
+        guard += [f"--reuid={account}", f"--regid={account}", "--init-groups"]
+    return [*guard, mosquitto, "-c", CONFIG]
 
 
 async def _stop(process: anyio.abc.Process) -> None:
