@@ -7,18 +7,19 @@ import pytest
 
 from holdfast_edge.ingest.intake import Intake, Message
 from holdfast_edge.ingest.memory import CHUNK, entry_of
-from holdfast_edge.ingest.taking import Sink
-from holdfast_protocol.errors import TransientError
+from holdfast_edge.ingest.noticing import Noticing
+from holdfast_edge.ingest.taking import Sink, Taking
+from holdfast_protocol.errors import PermanentError, TransientError
 from holdfast_protocol.kinds import device_source
 from holdfast_protocol.mapping.convention import plain
-from holdfast_protocol.wire.readings import Reading
+from holdfast_protocol.wire.readings import MAX_TIME, Reading, encode
 from support.clock import FakeClock, eventually
 
 pytestmark = pytest.mark.anyio
 
 
 class Fillable(Sink):
-    """An outbox whose disk is full while `full` says so of a stream."""
+    """An outbox whose disk is full while `full` says so of a stream, or of a stream and a time to live."""
 
     def __init__(self) -> None:
         self.cursors: dict[str, bytes] = {}
@@ -26,8 +27,11 @@ class Fillable(Sink):
         self.full: tuple[str, ...] = ()
         self.refusals = 0
 
-    async def append_readings(self, readings: Any, *, stream: str = "p3", cursors: Any = None, **_: Any) -> None:
-        if stream in self.full:
+    async def append_readings(
+        self, readings: Any, *, stream: str = "p3", ttl: float = 0, cursors: Any = None, **_: Any
+    ) -> None:
+        encode(readings)
+        if {stream, f"{stream} {ttl}"} & set(self.full):
             self.refusals += 1
             raise TransientError("full", reason="DiskFull", after=5)
         self.taken[stream] += readings
@@ -84,6 +88,44 @@ async def test_a_class_that_was_committed_is_known_when_the_rest_of_its_message_
     assert outbox.values() == [2]
 
 
+@pytest.mark.invariant("commit-before-ack")
+@pytest.mark.parametrize(
+    ("classes", "cut"), [(("p1", "p1"), "p1 7200"), (("p3", "p3"), "p3 7200"), (("p3", "p3"), "p3 0")]
+)
+async def test_each_route_of_a_batch_is_known_by_itself_when_a_cut_came_between(
+    classes: tuple[str, str], cut: str
+) -> None:
+    rules = [
+        {
+            "match": f"devices/{name}/n",
+            "class": class_,
+            "ttl": ttl,
+            "device": name,
+            "metric": "n",
+            "value": "${payload.value}",
+        }
+        for name, class_, ttl in zip("ab", classes, ("1h", "2h"), strict=True)
+    ]
+    outbox = Fillable()
+    spec = {"mqtt": {"host": "x", "topics": ["devices/#"]}, "rules": rules}
+    before = Intake("devices", device_source.wanted(spec, "s").map(), outbox, FakeClock())
+    await cut_short(before, outbox, [said(1, "devices/a/n"), said(2, "devices/b/n")], cut)
+    after = Intake("devices", device_source.wanted(spec, "s").map(), outbox, FakeClock())  # of an agent begun anew
+    await after.take([said(1, "devices/a/n", again=True), said(2, "devices/b/n", again=True)])
+    assert outbox.values(classes[0]) == [1, 2]
+
+
+@pytest.mark.invariant("one-bad-message-never-blocks-a-queue")
+async def test_a_reading_that_no_check_foresaw_costs_itself_only() -> None:
+    outbox = Fillable()
+    taking = Taking("devices", outbox, FakeClock())
+    async with taking.together():
+        await taking.commit([Reading("a", "m", time, 1) for time in (1, MAX_TIME + 1, 2)])
+    assert [each.time for each in outbox.taken["p3"]] == [1, 2]
+    assert taking.state.readings == 2
+    assert taking.state.rejected["BadReading"].count == 1
+
+
 async def test_a_window_counts_what_comes_again_once() -> None:
     rule = {
         "match": "devices/a/{metric}",
@@ -101,3 +143,42 @@ async def test_a_window_counts_what_comes_again_once() -> None:
     await intake.take([later])
     counts = [each.value for each in outbox.taken["p3"] if each.metric.endswith("count")]
     assert counts == [1]
+
+
+class Whereabouts:
+    """Takes its time to note devices, and may fail."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.asked = anyio.Event()
+        self.may = anyio.Event()
+        self.error = error
+
+    async def note(self, *_: Any, **__: Any) -> None:
+        self.asked.set()
+        await self.may.wait()
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.invariant("commit-before-ack")
+async def test_a_take_cut_short_after_its_commit_is_known_when_it_comes_again() -> None:
+    outbox, whereabouts = Fillable(), Whereabouts()
+    noticing = Noticing(outbox, whereabouts, "DeviceSource/s", able=True)  # type: ignore[arg-type]
+    intake = Intake("devices", plain(("devices/#",)), noticing, FakeClock())
+    async with anyio.create_task_group() as group:
+        group.start_soon(intake.take, [said(1)])
+        await whereabouts.asked.wait()
+        group.cancel_scope.cancel()
+        whereabouts.may.set()
+    await intake.take([said(1, again=True)])
+    assert outbox.values() == [1]
+
+
+@pytest.mark.invariant("outbox-never-blocks-reconcile")
+@pytest.mark.parametrize("error", [TransientError("x", reason="DiskFull"), PermanentError("x", reason="Damaged")])
+async def test_readings_are_taken_though_nobody_can_note_where_their_devices_are(error: Exception) -> None:
+    outbox, whereabouts = Fillable(), Whereabouts(error)
+    whereabouts.may.set()
+    noticing = Noticing(outbox, whereabouts, "DeviceSource/s", able=True)  # type: ignore[arg-type]
+    await Intake("devices", plain(("devices/#",)), noticing, FakeClock()).take([said(1)])
+    assert outbox.values() == [1]

@@ -6,7 +6,7 @@ Where: `phase` and `resource`; `hint` is what a person can do about it.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -123,3 +123,14 @@ def render(error: HoldfastError) -> str:
     where = " ".join(part for part in (error.phase, error.resource) if part)
     text = f"{where}: {error.message}" if where else error.message
     return f"{text} (try: {error.hint})" if error.hint else text
+
+
+E = TypeVar("E", bound=HoldfastError)
+
+
+def first_of(group: BaseExceptionGroup[E]) -> E:
+    """Return the first error of a group of these, however deep it lies."""
+    error: E | BaseExceptionGroup[E] = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

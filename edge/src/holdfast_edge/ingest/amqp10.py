@@ -160,7 +160,10 @@ class _Wire:
         while True:
             await clock.sleep(max(idle / 3, 0.2))
             self._receiver.live()
-            await self.flush()
+            try:
+                await self.flush()
+            except LinkLost:
+                return  # who takes sees it too, and commits first what was delivered
 
     async def close(self) -> None:
         self._receiver.close()

@@ -9,6 +9,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, 
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from holdfast_edge.ingest.amqp import CLOSE_WITHIN, LOST, Feed, Hold, close, connected, loss
+from holdfast_edge.ingest.amqp_frames import Room
 from holdfast_edge.ingest.attempts import CHANCE, run_attempts
 from holdfast_edge.ingest.giving import Giver, Way
 from holdfast_edge.ingest.topics import topic_of
@@ -45,7 +46,8 @@ async def run_amqp_orders(
 
 async def _serve(feed: Feed, given: AmqpCommands, giver: Giver, clock: Clock, settle: Callable[[], None]) -> None:
     """Use one connection until it is lost: always raises LinkLost, perhaps in a group."""
-    connection = await connected(feed)
+    room = Room()
+    connection = await connected(feed, room)
     send, receive = anyio.create_memory_object_stream[AbstractIncomingMessage](2 * ANSWERS)
     connection.close_callbacks.add(lambda *_: send.close())
     try:
@@ -56,8 +58,9 @@ async def _serve(feed: Feed, given: AmqpCommands, giver: Giver, clock: Clock, se
             except LOST as error:
                 raise loss(error) from None
             settle()
-            await giver.run(_Amqp(exchange, receive, clock))
+            await giver.run(_Amqp(exchange, receive, room, clock))
     finally:
+        room.leave()
         with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_WITHIN):
             await close(connection)
 
@@ -78,10 +81,15 @@ class _Amqp:
     """A channel as a carrier; an answer is acknowledged when the next is asked for."""
 
     def __init__(
-        self, exchange: AbstractExchange, receive: MemoryObjectReceiveStream[AbstractIncomingMessage], clock: Clock
+        self,
+        exchange: AbstractExchange,
+        receive: MemoryObjectReceiveStream[AbstractIncomingMessage],
+        room: Room,
+        clock: Clock,
     ) -> None:
         self._exchange = exchange
         self._receive = receive
+        self._room = room
         self._clock = clock
         self._last: AbstractIncomingMessage | None = None
 
@@ -104,6 +112,7 @@ class _Amqp:
         try:
             if self._last is not None:
                 await self._last.ack()
+                self._room.give(len(self._last.body))
             self._last = await self._receive.receive()
         except anyio.EndOfStream:
             raise LinkLost("the broker ended the connection or the channel") from None

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from random import SystemRandom
 from typing import Final
 
-from holdfast_protocol.errors import LinkLost
+from holdfast_protocol.errors import LinkLost, first_of
 from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.runtime.link import Backoff, Doing, LinkState
 
@@ -41,15 +41,7 @@ async def run_attempts(
         try:
             await serve(settle)
         except* LinkLost as found:
-            lost = _first(found)
+            lost = first_of(found)
         wait = backoff.wait(lost.reason, chance(), clock.boottime())
         tell("waiting", wait)
         await clock.sleep(wait)
-
-
-def _first(group: BaseExceptionGroup[LinkLost]) -> LinkLost:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, LinkLost)
-    return error

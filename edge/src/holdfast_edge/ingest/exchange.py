@@ -104,13 +104,13 @@ class Exchange:
         received = int(self._clock.wall() * 1000)
         entry = entry_of(0, "", key) if key else b""
         if not self._plain:
-            return Message(_topic(url) or "", body, received, entry, bool(key))
+            return Message(_topic(url) or "", body, received, entry, bool(key), told=True)
         reader = Reader(_FORMATS.get(_kind(headers), "json"), limit=self.limit)
 
         def map_(_: str, payload: bytes, at: int) -> Any:
             return pushed(payload, at, reader)
 
-        return Message("", body, received, entry, bool(key), map_)
+        return Message("", body, received, entry, bool(key), map_, told=True)
 
     def answer(self, rejection: Rejection | None) -> Reply:
         """Return what a pusher is told once everything is durable."""

@@ -19,7 +19,7 @@ from holdfast_protocol.mapping.values import Rejection
 from holdfast_protocol.runtime.clock import Clock
 
 MAX_CONNECTIONS: Final = 100
-MAX_WAITING: Final = 1_000  # requests whose readings are not committed yet
+MAX_HELD: Final = 8 * 1024 * 1024  # bytes of bodies that arrive, or are not committed yet
 WITHIN: Final = 10.0  # seconds from the first byte of a request to its last
 IDLE: Final = 60.0  # seconds a connection may say nothing
 LINGER: Final = 1.0  # seconds for a refused sender to read why
@@ -49,7 +49,8 @@ async def run_http(
         return _Connection(exchange, commits, connections)
 
     try:
-        server = await loop.create_server(accept, address, port, ssl=tls, backlog=64)
+        patience = WITHIN if tls else None
+        server = await loop.create_server(accept, address, port, ssl=tls, ssl_handshake_timeout=patience, backlog=64)
     except OSError as error:
         raise TransientError(f"{address}:{port}: {error.strerror}", reason="CannotListen") from None
     try:
@@ -70,10 +71,11 @@ class _Commits:
         self._intake = intake
         self._waiting: list[tuple[Message, Callable[[Rejection | None], None]]] = []
         self._arrived = anyio.Event()
+        self.held = 0  # bytes of bodies, of these and of requests that still arrive
 
     @property
     def is_full(self) -> bool:
-        return len(self._waiting) >= MAX_WAITING or self._intake.state.phase == "waiting"
+        return self.held >= MAX_HELD or self._intake.state.phase == "waiting"
 
     def offer(self, message: Message, done: Callable[[Rejection | None], None]) -> None:
         self._waiting.append((message, done))
@@ -85,6 +87,7 @@ class _Commits:
             batch = self._waiting[:BATCH]
             answers = await self._intake.take([message for message, _ in batch])
             del self._waiting[: len(batch)]
+            self.held -= sum(len(message.payload) for message, _ in batch)
             if not self._waiting:
                 self._arrived = anyio.Event()
             for (_, done), answer in zip(batch, answers, strict=True):
@@ -130,6 +133,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._connections.discard(self)
+        self._let_go()
         if self._timer is not None:
             self._timer.cancel()
 
@@ -168,6 +172,10 @@ class _Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._body += body
+        self._commits.held += len(body)
+        if self._commits.held > MAX_HELD:
+            self._refused = Reply(503, "Full", "too much arrives at once", retry=5)
+            raise ValueError("full")
         if len(self._body) > self._exchange.limit:
             self._refused = Reply(413, "TooLarge", f"the limit is {self._exchange.limit} bytes")
             raise ValueError("too large")
@@ -181,7 +189,12 @@ class _Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         message = self._exchange.message(self._url, self._headers, bytes(self._body))
+        self._body = bytearray()  # held by who commits it now
         self._commits.offer(message, self._answer)
+
+    def _let_go(self) -> None:
+        self._commits.held -= len(self._body)
+        self._body = bytearray()
 
     def _count(self, size: int) -> None:
         self._head += size
@@ -217,6 +230,7 @@ class _Connection(asyncio.Protocol):
         self._transport.write("\r\n".join([*lines, "", ""]).encode() + body)
         if close:
             self._ending = True
+            self._let_go()
             self._wait(LINGER)
             if self._transport.can_write_eof():
                 self._transport.write_eof()  # closed over unread bytes, the answer would be lost with them

@@ -31,6 +31,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     entry: bytes = b""
     repeated: bool = False  # its sender says it may have come before
     map_: Map | None = None  # instead of the source's own
+    told: bool = False  # its sender hears of a rejection, and what it sends again then is looked at anew
 
 
 class Intake:
@@ -68,8 +69,8 @@ class Intake:
         async with self._together():
             plan = _Plan()
             answers = [self._one(message, plan) for message in messages]
-            for (stream, ttl), readings in plan.routes.items():
-                await self.taking.commit_beside(readings, stream, ttl, plan.entries.pop(stream, ()))
+            for (stream, ttl), (readings, entries) in plan.routes.items():
+                await self.taking.commit_beside(readings, stream, ttl, entries)
             await self._commit(plan.telemetry)
         self.state.messages += len(messages)
         if messages:
@@ -78,17 +79,17 @@ class Intake:
 
     def _one(self, message: Message, plan: "_Plan") -> Rejection | None:
         entry, taking = message.entry, self.taking
-        if entry:
-            if message.repeated and entry in taking.window:
-                self.state.repeated += 1
-                return None
-            taking.window.add(entry)
+        if message.repeated and entry in taking.window:
+            self.state.repeated += 1
+            return None
         taken = (message.map_ or self._map)(message.topic, message.payload, message.received)
         if isinstance(taken, Taken) and not self._admission.is_open:
             refusal = self._admission.refusal(
                 taken.readings, message.received, self._clock.boottime(), believed=self._believed()
             )
             taken = refusal or taken
+        if entry and not (message.told and isinstance(taken, Rejection)):
+            taking.window.add(entry)
         if isinstance(taken, Rejection):
             taking.reject(message.topic, taken)
             return taken
@@ -103,13 +104,13 @@ class Intake:
         if taken.stream == "p3" and not taken.ttl:
             plan.telemetry += readings
             return None
-        known = taking.beside.get(taken.stream)
-        if known is not None and entry:
-            if message.repeated and entry in known:
-                self.state.repeated += 1
-                return None
-            plan.entries.setdefault(taken.stream, []).append(entry)
-        plan.routes.setdefault((taken.stream, taken.ttl), []).extend(readings)
+        if message.repeated and entry in taking.beside[taken.stream]:
+            self.state.repeated += 1
+            return None
+        routed, entries = plan.routes.setdefault((taken.stream, taken.ttl), ([], []))
+        routed += readings
+        if entry:
+            entries.append(entry)
         return None
 
     @contextlib.asynccontextmanager
@@ -143,9 +144,9 @@ class Intake:
 
 
 class _Plan:
-    """What one batch becomes: telemetry, readings by any other route, and the identities those streams must remember."""
+    """What one batch becomes: telemetry, and readings by any other route with the identities that are to be remembered with
+    them: a kill between two routes' commits leaves the second's messages unknown."""
 
     def __init__(self) -> None:
         self.telemetry: list[Reading] = []
-        self.routes: dict[Route, list[Reading]] = {}
-        self.entries: dict[str, list[bytes]] = {}
+        self.routes: dict[Route, tuple[list[Reading], list[bytes]]] = {}

@@ -4,9 +4,11 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any, Final
 
+import anyio
+
 from holdfast_edge.ingest.taking import Sink
 from holdfast_edge.store.whereabouts import Whereabouts
-from holdfast_protocol.errors import TransientError
+from holdfast_protocol.errors import PermanentError, TransientError
 from holdfast_protocol.wire.messages import Record
 from holdfast_protocol.wire.readings import Reading
 
@@ -27,7 +29,9 @@ class Noticing:
         await self._outbox.append_readings(readings, **how)
         new = {reading.device for reading in readings} - self._known
         if new:
-            with contextlib.suppress(TransientError):  # no room: noted when they are seen again
+            # Not to be cancelled: the readings are committed, and who gave them is to hear of it. Without room, or with a
+            # damaged file, devices are noted when they are seen again.
+            with anyio.CancelScope(shield=True), contextlib.suppress(TransientError, PermanentError):
                 await self._whereabouts.note(new, self._source, able=self._able)
                 self._known = new if len(self._known) + len(new) > MAX_KNOWN else self._known | new
 

@@ -4,6 +4,7 @@ Sparkplug's data travels at QoS 0: what is sent while nobody listens is lost bet
 as a gap. Deaths, and nodes that publish at QoS 1, are acknowledged when durable, not before. [inv: commit-before-ack]
 """
 
+import contextlib
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
@@ -18,10 +19,11 @@ from holdfast_edge.core.sparkplug.rebirths import Node
 from holdfast_edge.ingest.intake import BATCH
 from holdfast_edge.ingest.memory import entry_of
 from holdfast_edge.ingest.mqtt import WITHIN
+from holdfast_edge.ingest.orders import TOO_LARGE
 from holdfast_edge.ingest.sparkplug_orders import Telling
 from holdfast_edge.ingest.taking import Taking
 from holdfast_edge.store.orders import Order
-from holdfast_protocol.errors import LinkLost
+from holdfast_protocol.errors import LinkLost, MisuseError, PublishRefused
 from holdfast_protocol.kinds.device_source import Bounds
 from holdfast_protocol.mapping.values import Rejection
 from holdfast_protocol.runtime.clock import Clock
@@ -96,19 +98,30 @@ class _Application:
             self.taking.window.clear()  # a new session counts its packets from 1
         async with self.taking.lock:
             self._host.resume(connected.session_present, self._clock.boottime())
-        handling = {self._state: 0}  # births and data that are retained would be from nobody knows when
-        await connection.subscribe([Subscription(topic, retained=handling.get(topic, 2)) for topic in self._topics])
-        await connection.publish(self._state, _state(True, self._since), retain=True)
-        settled()
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(self._run_ticks, connection)
-                if self._telling is not None:
-                    group.start_soon(self._telling.run, self._said, partial(_publish, connection))
+                group.start_soon(self._speak, connection)
                 await self._run_intake(connection)
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(FAREWELL):
                 await self._say_farewell(connection)
+
+    async def _speak(self, connection: Connection) -> None:
+        """Say all that is not an answer to what comes."""
+        handling = {self._state: 0}  # births and data that are retained would be from nobody knows when
+        wanted = [Subscription(topic, retained=handling.get(topic, 2)) for topic in self._topics]
+        try:
+            await connection.subscribe(wanted, beside=True)
+            await connection.publish(self._state, _state(True, self._since), retain=True)
+            settled()
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._run_ticks, connection)
+                if self._telling is not None:
+                    group.start_soon(self._telling.run, self._said, partial(_publish, connection))
+        except* LinkLost as lost:
+            if _is_refusal(lost):
+                raise
+            # Who takes sees it too, and commits first what was delivered.
 
     async def _run_intake(self, connection: Connection) -> None:
         while True:
@@ -120,8 +133,9 @@ class _Application:
                 for delivery in batch:
                     self._take(delivery, outcome)
                 await self._commit(outcome)  # also when the connection is lost: its broker may have died with it
-            connection.acknowledge(*(each for each in batch if each.qos))
-            await self._answer(connection, batch)
+            with contextlib.suppress(LinkLost):  # what was read before is taken as well
+                connection.acknowledge(*(each for each in batch if each.qos))
+                await self._answer(connection, batch)
 
     async def _run_ticks(self, connection: Connection) -> None:
         while True:
@@ -165,11 +179,11 @@ class _Application:
     async def _commit(self, outcome: Outcome) -> None:
         for topic, rejection in outcome.rejected:
             self.taking.reject(topic, rejection)
-        members = b""
-        if self._host.revision != self._revision:
-            self._revision = self._host.revision
+        revision, members = self._host.revision, b""
+        if revision != self._revision:
             members = msgspec.msgpack.encode(self._host.members)
         await self.taking.commit(outcome.readings, outcome.events, {MEMBERS: members} if members else {})
+        self._revision = revision
         if self._telling is not None:
             await self._telling.hear(outcome.readings)
 
@@ -197,7 +211,17 @@ class _Application:
 
 
 async def _publish(connection: Connection, command: Publish) -> None:
-    await connection.publish(command.topic, command.payload, qos=0)
+    try:
+        await connection.publish(command.topic, command.payload, qos=0)
+    except MisuseError as error:
+        if error.reason != "TooLarge":
+            raise
+        raise PublishRefused(command.topic, TOO_LARGE) from None
+
+
+def _is_refusal(lost: BaseExceptionGroup[LinkLost]) -> bool:
+    refused, _ = lost.split(lambda error: isinstance(error, LinkLost) and error.reason == "Refused")
+    return refused is not None
 
 
 def _state(online: bool, since: int) -> bytes:

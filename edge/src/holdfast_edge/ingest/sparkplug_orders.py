@@ -12,7 +12,7 @@ from holdfast_edge.core.sparkplug.commands import is_so
 from holdfast_edge.core.sparkplug.host import Publish
 from holdfast_edge.ingest.giving import AGAIN, until_ended
 from holdfast_edge.store.orders import Order, Orders
-from holdfast_protocol.errors import TransientError
+from holdfast_protocol.errors import PublishRefused, TransientError
 from holdfast_protocol.mapping.values import Unfit
 from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.wire.commands import Outcome
@@ -74,7 +74,10 @@ class Telling:
                 waits = True
             elif await self._orders.give(order.id):
                 self._expect(order)
-                await publish(command)
+                try:
+                    await publish(command)
+                except PublishRefused:
+                    await self._end(order, "failed", "Refused", None)
         return waits
 
     def _expect(self, order: Order) -> None:

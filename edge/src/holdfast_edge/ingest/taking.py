@@ -17,11 +17,11 @@ from holdfast_protocol.errors import MisuseError, TransientError
 from holdfast_protocol.mapping.values import Rejection
 from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.wire.messages import Record
-from holdfast_protocol.wire.readings import Reading
+from holdfast_protocol.wire.readings import Reading, encode
 
 REPORT_EVERY: Final = 60.0  # seconds between two reports of what was rejected
 RETRY: Final = 1.0  # seconds, when the outbox names none
-BESIDE: Final = ("p1", "p2")  # classes that are committed apart, each with what it knows of the messages
+BESIDE: Final = ("p1", "p2", "p3")  # what is committed apart (of p3: with a time to live), knowing its own messages
 
 
 class Sink(Protocol):
@@ -137,8 +137,6 @@ class Taking:
             await self._until_done(lambda: self._outbox.append_records("p2", events))
         kept = {f"{self._name}/{name}": value for name, value in (beside or {}).items()}
         await self._append(readings, "p3", 0, self.window, self._name, kept)
-        self.state.readings += len(readings)
-        self.state.taken(len(readings), self._clock.boottime())
         if self._rejected:
             self._unreported.set()
 
@@ -146,43 +144,53 @@ class Taking:
         self, readings: Sequence[Reading], stream: str, ttl: int, entries: Sequence[bytes] = ()
     ) -> None:
         """The same for readings that are not plain telemetry, before the `commit` of their messages."""
-        window = self.beside.get(stream)
-        for entry in entries if window is not None else ():
-            window.add(entry)  # type: ignore[union-attr]  # there are none without
+        window = self.beside[stream]
+        for entry in entries:
+            window.add(entry)
         await self._append(readings, stream, ttl, window, f"{self._name}/taken/{stream}", {})
-        self.state.readings += len(readings)
-        self.state.taken(len(readings), self._clock.boottime())
 
     async def _append(
         self,
         readings: Sequence[Reading],
         stream: str,
         ttl: int,
-        window: Window | None,
+        window: Window,
         name: str,
         cursors: dict[str, bytes],
     ) -> None:
-        if window is not None:
-            memory = window.dump()
-            if window is self.window:
-                memory.rejected, memory.windows = self._rejected, self.windows
-            cursors[name] = msgspec.msgpack.encode(memory)
-            cursors |= {f"{name}/taken/{slot}": chunk for slot, chunk in window.unsaved().items()}
+        memory = window.dump()
+        if window is self.window:
+            memory.rejected, memory.windows = self._rejected, self.windows
+        cursors[name] = msgspec.msgpack.encode(memory)
+        cursors |= {f"{name}/taken/{slot}": chunk for slot, chunk in window.unsaved().items()}
         try:
             await self._until_done(
                 lambda: self._outbox.append_readings(readings, stream=stream, ttl=ttl, cursors=cursors)
             )
         except MisuseError as error:
-            if error.reason != "BadReading" or not readings:
+            fit = self._fit(readings) if error.reason == "BadReading" else readings
+            if len(fit) == len(readings):
                 raise
-            for reading in readings:  # what no check of ours foresaw costs itself only
-                self.reject(f"{reading.device}/{reading.metric}", Rejection("BadReading", error.message))
-            await self._append((), stream, ttl, window, name, cursors)
+            await self._append(fit, stream, ttl, window, name, cursors)
             return
-        if window is not None:
-            window.saved()
+        window.saved()
         if window is self.window:
             self._open_windows = self.windows
+        self.state.readings += len(readings)
+        self.state.taken(len(readings), self._clock.boottime())
+
+    def _fit(self, readings: Sequence[Reading]) -> list[Reading]:
+        """Return readings without those that cannot be stored, which are counted: what no check of ours foresaw costs
+        itself only."""
+        found: list[Reading] = []
+        for reading in readings:
+            try:
+                encode([reading])
+            except MisuseError as error:
+                self.reject(f"{reading.device}/{reading.metric}", Rejection("BadReading", error.message))
+            else:
+                found.append(reading)
+        return found
 
     async def _until_done(self, append: Callable[[], Awaitable[None]]) -> None:
         while True:

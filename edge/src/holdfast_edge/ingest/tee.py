@@ -1,17 +1,19 @@
 """Readings on their way into the outbox, handed to bridges first: both are durable before the device is told so."""
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.to_thread
 
 from holdfast_edge.ingest.taking import Sink
 from holdfast_protocol.errors import TransientError
-from holdfast_protocol.relay.readings import Feed
 from holdfast_protocol.wire.messages import Record
 from holdfast_protocol.wire.names import ResourceKey
 from holdfast_protocol.wire.readings import Reading
+
+if TYPE_CHECKING:
+    from holdfast_protocol.relay.readings import Feed
 
 PATIENCE: Final = 10.0  # seconds that readings wait for the queue of a bridge that begins
 MOST_TRIED: Final = 64  # appends that the outbox refused, before the oldest of them is forgotten
@@ -33,7 +35,7 @@ class Tee:
         self._given_up: set[ResourceKey] = set()  # nobody waits for these until they have come once
         self._tried: dict[int, Sequence[Reading]] = {}  # by identity, what bridges have and the outbox refused
 
-    def open(self, key: ResourceKey, feed: Feed) -> None:
+    def open(self, key: ResourceKey, feed: "Feed") -> None:
         """Hand readings to a bridge from now on."""
         self._feeds[key] = feed
         self._given_up.discard(key)

@@ -38,7 +38,7 @@ class Holds:
     async def make(self, *, reason: str, seconds: float, resources: Sequence[str], by: str, now: Moment) -> Hold:
         """Hold everything, or the resources named. [inv: every-hold-expires]"""
         if not (0 < seconds <= MAX_SECONDS):
-            raise MisuseError(f"a hold lasts more than 0 and at most {MAX_SECONDS} seconds", reason="BadDuration")
+            raise MisuseError(f"a hold lasts at most {MAX_SECONDS // 86_400} days", reason="BadDuration")
         if not reason.strip():
             raise MisuseError("a hold needs a reason", reason="NoReason")
         if sum(not kept.remote for kept in self._held.values()) >= MAX_HOLDS:

@@ -12,7 +12,7 @@ MiB = 1024 * 1024
 DAY_MS: Final = 86_400_000
 
 
-class Quotas(msgspec.Struct, frozen=True):
+class Quotas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bytes a class may hold; p0 is reserved room. `ballast` is freed when the disk is full; `file` 0: from the rest."""
 
     p0: int = 16 * MiB

@@ -44,6 +44,7 @@ class Sources:
         self._kept: Mapping[ResourceKey, Kept] | None = None
         self._waiting = anyio.Event()
         self._lock = threading.Lock()
+        self._forgotten: set[ResourceKey] = set()
 
     @property
     def kept(self) -> Mapping[ResourceKey, Kept]:
@@ -79,7 +80,7 @@ class Sources:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync(self._folder)
+        sync_folder(self._folder)
         self._kept = {**held, kept.key: kept}
 
     def forget(self, key: ResourceKey) -> None:
@@ -87,8 +88,16 @@ class Sources:
         held, path = self.kept, self._path(key)
         for each in (path, path.with_suffix(".new")):
             each.unlink(missing_ok=True)
-        _sync(self._folder)
-        self._kept = {other: kept for other, kept in held.items() if other != key}
+        sync_folder(self._folder)
+        with self._lock:
+            self._forgotten.add(key)
+            self._kept = {other: kept for other, kept in held.items() if other != key}
+
+    def forgotten(self) -> set[ResourceKey]:
+        """Return what was let go since this was asked last, also what is kept again by now."""
+        with self._lock:
+            found, self._forgotten = self._forgotten, set()
+            return found
 
     def tell(self) -> None:
         """Wake who runs the loops."""
@@ -112,7 +121,8 @@ def _read(path: Path) -> Kept | None:
         return None
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make names in a folder durable. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

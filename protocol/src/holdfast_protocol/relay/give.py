@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import anyio
 
 from holdfast_protocol.bridging.standing import Stand, Way
-from holdfast_protocol.errors import LinkLost, MisuseError, PublishRefused, TransientError
+from holdfast_protocol.errors import LinkLost, MisuseError, PublishRefused, TransientError, first_of
 from holdfast_protocol.relay.queue import Queue, Row
 from holdfast_protocol.relay.take import mark_of
 from holdfast_protocol.runtime.clock import Clock
@@ -105,7 +105,7 @@ class Giver:
                         group.start_soon(self._one, connection, row)
                         after = row.number
         except* LinkLost as group_error:
-            lost = _first(group_error)
+            lost = first_of(group_error)
             with anyio.CancelScope(shield=True):
                 await self._judge(lost, first, progress)
             raise lost from None
@@ -182,11 +182,3 @@ class Giver:
 class _Progress:
     def __init__(self) -> None:
         self.count = 0  # messages settled over one connection
-
-
-def _first(group: BaseExceptionGroup[LinkLost]) -> LinkLost:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, LinkLost)
-    return error

@@ -6,7 +6,7 @@ Time is what the bridge has run, not what a clock says: while a node is off noth
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -147,6 +147,27 @@ class Queue:
                 count, size = _take_away(connection, way, [number])
                 _drop(connection, way, reason, count, size)
             return _stand(connection, way)
+
+    def rewrite(self, way: Way, make: Callable[[Entry], Entry | str]) -> None:
+        """Put what `make` returns in the place of each message that waits, or drop it for the reason it returns. What it
+        made before, when a cut came between, it is to return as it is. No connection lives meanwhile."""
+        after = 0
+        while rows := self.page(way, after, AT_ONCE):
+            after = rows[-1].number
+            with self.database.transaction() as connection:
+                for row in rows:
+                    number, entry, made = row.number, row.entry, make(row.entry)
+                    if isinstance(made, str):
+                        _drop(connection, way, made, *_take_away(connection, way, [number]))
+                    elif made != entry:
+                        connection.execute(
+                            "UPDATE messages SET topic = ?, payload = ?, qos = ?, retain = ?, mark = ?, size = ?"
+                            " WHERE number = ?",
+                            (made.topic, made.payload, made.qos, made.retain, made.mark, made.size, number),
+                        )
+                        grown = made.size - entry.size
+                        connection.execute("UPDATE counters SET bytes = bytes + ? WHERE way = ?", (grown, way))
+        self.let_go(way)
 
     def tidy(self) -> dict[Way, Stand]:
         """Drop what is too old, note how long the bridge has run, and return how each way stands."""

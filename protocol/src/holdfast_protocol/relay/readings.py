@@ -1,6 +1,7 @@
 """Readings into the queue of a bridge, as its rules say them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
@@ -12,7 +13,9 @@ from holdfast_protocol.errors import PermanentError, TransientError
 from holdfast_protocol.relay.queue import Entry, Queue
 from holdfast_protocol.wire.readings import Reading
 
-_PACKED = msgspec.msgpack.Encoder()
+_PACKED: Final = msgspec.msgpack.Encoder()
+_UNPACKED: Final = msgspec.msgpack.Decoder(Reading)
+_FORM: Final = "form"  # the note that says what waits
 
 
 class Feed:
@@ -36,6 +39,25 @@ class Feed:
         self._packed = packed
         self.is_closed = False  # the queue goes, or is gone
         self._missed: dict[str, tuple[int, int]] = {}  # by reason, what is still to be counted: messages, bytes
+
+    def adopt(self) -> None:
+        """Make of what waits what this feed would have made: the bridge may have been an edge node, or none, before. Blocks.
+
+        Raises TransientError `DiskFull`.
+        """
+        form = b"packed" if self._packed else b"said"
+        before = self._queue.note(_FORM)
+        if before not in (form, b""):
+            self._queue.rewrite("out", self._adopted)
+        if before != form:
+            self._queue.keep_note(_FORM, form)
+
+    def _adopted(self, entry: Entry) -> Entry | str:
+        try:
+            reading = _UNPACKED.decode(entry.payload)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return "OtherForm" if self._packed else entry
+        return entry if self._packed else self._made(reading, {}) or "NoRule"
 
     async def put(self, readings: Sequence[Reading]) -> None:
         """Return when they are durable, or counted as dropped where the disk takes no more."""

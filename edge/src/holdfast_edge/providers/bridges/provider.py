@@ -76,7 +76,7 @@ class BridgeProvider:
     def _forget(self, key: ResourceKey) -> None:
         with self._lock:
             try:
-                self._bridges.files.forget(key)
+                self._bridges.forget(key)
             except OSError as error:
                 raise failures.provider_error(error, key) from None
 
