@@ -205,7 +205,7 @@ def _peer(stream: anyio.abc.SocketStream) -> str:
 def planned(view: View, site: Site) -> list[dict[str, str]]:
     """Return each step with when it is done (now, running, later, never, waiting, held) and why not now."""
     steps = (*view.plan, *site.kept_back)
-    found = [_row(step.key, describe(step), *_when(step, view, site)) for step in steps]
+    found = [_row(step.key, _said(step), *_when(step, view, site)) for step in steps]
     named = {step.key for step in steps}
     found += _way(view, site)
     found += _restart(view, site)
@@ -220,6 +220,19 @@ def planned(view: View, site: Site) -> list[dict[str, str]]:
         if attempt.outcome == "unsupported" and view.goal and key in view.goal.wanted and key not in named
     ]
     return found
+
+
+def _said(step: Step) -> str:
+    """Return the step without what keeps it: that is said beside it."""
+    match step:
+        case Wait(key, _, removing):
+            return f"{key} {'is removed later' if removing else 'waits'}"
+        case Held(key):
+            return f"{key} is held"
+        case Gated(key):
+            return f"{key} waits"
+        case _:
+            return describe(step)
 
 
 def _way(view: View, site: Site) -> list[dict[str, str]]:

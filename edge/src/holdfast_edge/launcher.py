@@ -46,6 +46,9 @@ def count_start(folder: str) -> None:
     if current(folder) != pending["to"]:
         remove(os.path.join(folder, "pending.json"))  # the way back, or the way there, was cut off: the old one counts
         return
+    if pending.get("back"):
+        fall_back(folder, pending, pending["back"])  # this was cut off before all was put back
+        return
     pending["tries"] = pending.get("tries", 0) + 1
     if pending["tries"] > TRIES:
         fall_back(folder, pending, f"it was started {TRIES} times and never was healthy")
@@ -84,25 +87,36 @@ def fall_back(folder: str, pending: dict[str, Any], why: str) -> None:
     failed[pending["version"]] = {"why": why, "digest": pending["digest"]}
     write(os.path.join(folder, "failed.json"), failed)
     before = os.path.join(folder, BEFORE)
-    for place, _, names in os.walk(before):
-        for name in names:
-            copy = os.path.join(place, name)
-            restore(copy, os.path.join(os.path.dirname(folder), os.path.relpath(copy, before)))
+    copies = [os.path.join(place, name) for place, _, names in os.walk(before) for name in names]
+    databases = {copy: os.path.join(os.path.dirname(folder), os.path.relpath(copy, before)) for copy in copies}
+    if not pending.get("back"):
+        for database in databases.values():
+            remove(database + ".back")  # of another time
+        write(os.path.join(folder, "pending.json"), {**pending, "back": why})
+    for copy, database in databases.items():
+        restore(copy, database)
     point(folder, pending["from"])
     remove(os.path.join(folder, "pending.json"))
 
 
 def restore(copy: str, database: str) -> None:
-    """Put a copy back, when the new version has changed the schema to one the old version does not know."""
-    if not os.path.exists(copy) or schema(database) <= schema(copy):
-        return
-    shutil.copy2(copy, database + ".back")
-    with open(database + ".back", "rb") as file:
-        os.fsync(file.fileno())
+    """Put a copy back, when the new version has changed the schema to one the old version does not know. Once the copy is
+    there whole, as `.back`, that is settled: without its log, or with another's, the database could tell anything."""
+    place, back = os.path.dirname(database), database + ".back"
+    if not os.path.exists(back):
+        if schema(database) <= schema(copy):
+            return
+        os.makedirs(place, mode=0o700, exist_ok=True)
+        shutil.copy2(copy, back + ".new")
+        with open(back + ".new", "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(back + ".new", back)
+        synced(place)
     for suffix in ("-wal", "-shm"):
         remove(database + suffix)
-    os.replace(database + ".back", database)
-    synced(os.path.dirname(database))
+    synced(place)
+    os.replace(back, database)
+    synced(place)
 
 
 def schema(database: str) -> int:

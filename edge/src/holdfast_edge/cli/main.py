@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,12 +26,11 @@ from holdfast_edge.cli.views import add_views
 from holdfast_protocol import VERSION
 
 CONFIG: Final = "/etc/holdfast/edge.toml"
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; arguments default to the process's own."""
-    options = _parser().parse_args(arguments)
+    options = command_line().parse_args(arguments)
     try:
         code = int(options.command(options))
         sys.stdout.flush()
@@ -57,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return trouble.code
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of every verb with its options."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--config",
@@ -89,12 +88,17 @@ def _parser() -> argparse.ArgumentParser:
     overrides.add_to(add("override", overrides.main, "Lay a change over a resource here, list or drop such changes."))
     reboot.add_to(add("reboot", reboot.main, "Restart the machine once, when nothing speaks against it."), _duration)
     guard = add("guard", _guard, "Go back from a trial that the agent left standing; its timer starts this.")
-    guard.add_argument("--trial", required=True, metavar="ID")
-    guard.add_argument("--after", type=float, default=0.0, metavar="SECONDS")
+    guard.add_argument("--trial", required=True, metavar="ID", help="which trial")
+    guard.add_argument("--after", type=float, default=0.0, metavar="SECONDS", help="wait so long first")
     hold = add("hold", _hold, "Make the agent leave everything, or the resources named, alone for a while.")
     hold.add_argument("resources", nargs="*", metavar="KIND/NAME", help="what to leave alone (default: everything)")
     hold.add_argument(
-        "--for", dest="seconds", type=_duration, default=3600.0, help="how long: 90s, 30m (default 1h), 2d"
+        "--for",
+        dest="seconds",
+        type=_duration,
+        default=3600.0,
+        metavar="TIME",
+        help="how long: 90s, 30m (default 1h), 2d, at most 30d",
     )
     hold.add_argument("--reason", default="", help="why; others will read it")
     look = add(
@@ -111,10 +115,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _duration(text: str) -> float:
-    found = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number with s, m, h or d")
-    return float(int(found[1]) * _UNITS[found[2]])
+    from holdfast_edge.cli.spans import duration
+
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _run(options: argparse.Namespace) -> int:

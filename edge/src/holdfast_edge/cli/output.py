@@ -37,14 +37,25 @@ def harmless(text: str) -> str:
     return "\n".join(_plain(line) for line in text.splitlines())
 
 
-def readings_text(rows: Sequence[dict[str, Any]]) -> str:
+def readings_text(rows: Sequence[dict[str, Any]], of: str = "") -> str:
+    """Return the newest readings; `of` is what was asked for, "" for all."""
     if not rows:
-        return "no readings since the agent was started"
+        return f"no readings{of and f' of {_plain(of)}'} since the agent was started"
     cells = [
-        (row["device"], row["metric"], _moment(row["time"]), row["quality"], f"{row['value']} {row['unit']}".strip())
+        (
+            row["device"],
+            row["metric"],
+            _moment(row["time"]),
+            row["quality"],
+            f"{_value(row['value'])} {row['unit']}".strip(),
+        )
         for row in rows
     ]
     return table(("DEVICE", "METRIC", "TIME", "QUALITY", "VALUE"), cells)
+
+
+def _value(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def journal_text(rows: Sequence[dict[str, Any]]) -> str:

@@ -2,17 +2,14 @@
 
 import argparse
 import json
-import re
 import sys
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from holdfast_edge.cli import output
 from holdfast_edge.cli.client import ask, state_folder
 from holdfast_edge.cli.exits import DONE, NOT_FOUND, USAGE, CliError
-
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -53,10 +50,12 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _seconds(text: str) -> float:
-    found = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
-    if text and found is None:
-        raise CliError(f"{text!r} is not a number with s, m, h or d", USAGE, reason="Usage", hint="--for 7d")
-    return float(int(found[1]) * _UNITS[found[2]]) if found else 0.0
+    from holdfast_edge.cli.spans import duration
+
+    try:
+        return duration(text) if text else 0.0
+    except ValueError as error:
+        raise CliError(str(error), USAGE, reason="Usage", hint="--for 7d") from None
 
 
 def _patch(options: argparse.Namespace) -> dict[str, Any]:
@@ -90,7 +89,9 @@ def _read(text: str) -> Any:
         try:
             return yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise ValueError(str(error)) from None
+            mark = getattr(error, "problem_mark", None)
+            place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+            raise ValueError(f"{getattr(error, 'problem', None) or error}{place}") from None
 
 
 def _table(every: list[dict[str, Any]]) -> str:

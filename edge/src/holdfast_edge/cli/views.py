@@ -46,7 +46,8 @@ def _show(options: argparse.Namespace, answer: dict[str, Any], text: str) -> int
 def _readings(options: argparse.Namespace) -> int:
     request = {"do": "readings", "device": options.device, "metric": options.metric}
     answer = ask(state_folder(options.config), request)
-    return _show(options, answer, output.readings_text(answer["readings"]))
+    asked = " ".join(filter(None, (options.device, options.metric)))
+    return _show(options, answer, output.readings_text(answer["readings"], asked))
 
 
 def _logs(options: argparse.Namespace) -> int:

@@ -5,10 +5,10 @@ from typing import Any, Final
 
 import msgspec
 
+from holdfast_edge.core import order
 from holdfast_edge.core.holds import Moment, left
 from holdfast_protocol.blueprint.merging import merge_flaws, merged
 from holdfast_protocol.errors import MisuseError
-from holdfast_protocol.kinds import table
 from holdfast_protocol.wire import digest as digests
 from holdfast_protocol.wire.messages import Override
 from holdfast_protocol.wire.names import ResourceKey
@@ -16,6 +16,7 @@ from holdfast_protocol.wire.target import Resource
 
 MAX_OVERRIDES: Final = 50
 MAX_BYTES: Final = 64 * 1024  # of all patches together, encoded: each status carries them
+MAX_FLAW: Final = 300  # characters
 MAX_SECONDS: Final = 366 * 24 * 3600
 _IDENTITY: Final = (("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace"))
 
@@ -53,13 +54,26 @@ def laid_over(wanted: Mapping[ResourceKey, Resource], overrides: Sequence[Overri
         resource = made.get(key)
         if resource is None:
             problems[override.id] = f"the target has no {key} now"
-        elif problem := flaw(resource, override.patch):
+        elif problem := flaw(resource, override.patch) or _circle(resource, override.patch, made):
             problems[override.id] = problem
         else:
-            body = merged(resource.body, override.patch)
-            made[key] = msgspec.structs.replace(resource, body=body, digest=digests.digest(body))
+            made[key] = _laid(resource, override.patch)
             by[key] = override
     return Laid(made, by, problems)
+
+
+def _laid(resource: Resource, patch: dict[str, Any]) -> Resource:
+    body = merged(resource.body, patch)
+    return msgspec.structs.replace(resource, body=body, digest=digests.digest(body))
+
+
+def _circle(resource: Resource, patch: dict[str, Any], wanted: Mapping[ResourceKey, Resource]) -> str:
+    """Return how a resource would wait for itself with a patch, "" when it does not."""
+    laid = _laid(resource, patch)
+    if order.after(laid) == order.after(resource):
+        return ""
+    way = order.circle(laid.key, order.dependencies({**wanted, laid.key: laid}.values()))
+    return f"it would wait for itself: {' -> '.join(way)}"[:MAX_FLAW] if way else ""
 
 
 def flaw(resource: Resource, patch: dict[str, Any]) -> str:
@@ -72,6 +86,8 @@ def flaw(resource: Resource, patch: dict[str, Any]) -> str:
             return f"it may not change {'.'.join(path)}"
     if not isinstance(body.get("spec") or {}, dict):
         return "spec must stay a map"
+    from holdfast_protocol.kinds import table  # every kind with it: only where there are overrides
+
     for each in table.check(body):
         if not each.warning:
             return f"{'.'.join(str(step) for step in each.path)}: {each.message}"
@@ -90,7 +106,8 @@ def accept(wanted: Mapping[ResourceKey, Resource], held: Collection[Kept], overr
         raise MisuseError(f"an override lasts at most {MAX_SECONDS} seconds", reason="BadDuration")
     if not override.patch:
         raise MisuseError("the patch is empty", reason="InvalidInput")
-    if problem := flaw(resource, override.patch):
+    others = laid_over(wanted, [each.override for each in held]).wanted
+    if problem := flaw(resource, override.patch) or _circle(resource, override.patch, others):
         raise MisuseError(problem, reason="InvalidInput", hint="the patch is merged into the resource as kubectl's is")
     every = [override, *(each.override for each in held)]
     if len(every) > MAX_OVERRIDES or sum(len(msgspec.json.encode(each.patch)) for each in every) > MAX_BYTES:

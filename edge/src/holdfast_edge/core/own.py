@@ -11,7 +11,6 @@ from typing import Any, Final
 import msgspec
 
 from holdfast_protocol.errors import PermanentError, WireError
-from holdfast_protocol.kinds import package, sysctl, systemd_mount, user
 from holdfast_protocol.wire.target import Resource
 
 UNITS: Final = ("holdfast-edge.service",)
@@ -70,12 +69,16 @@ def _place(own: Own, resource: Resource) -> None:
 
 
 def _mount(own: Own, resource: Resource) -> None:
+    from holdfast_protocol.kinds import systemd_mount  # here as below: a kind costs where there is one of it
+
     where = systemd_mount.place_of(str(resource.spec.get("unit") or ""))
     if ours := own.overlaps(where):
         raise _refusal(f"what is mounted at {where} hides the agent's own {ours}", "AgentPath")
 
 
 def _account(own: Own, resource: Resource) -> None:
+    from holdfast_protocol.kinds import user
+
     want = user.wanted(resource.spec, resource.name)
     if own.account and want.name == own.account:
         raise _refusal(f"{want.name} is the account the agent runs as", "Protected", "use another account")
@@ -84,6 +87,8 @@ def _account(own: Own, resource: Resource) -> None:
 
 
 def _packages(_own: Own, resource: Resource) -> None:
+    from holdfast_protocol.kinds import package
+
     for item in package.wanted(resource.spec, resource.name).items:
         if item.name.startswith(PACKAGES) and (item.state == "absent" or item.version):
             hint = "a new version of the agent comes by an AgentVersion"
@@ -91,6 +96,8 @@ def _packages(_own: Own, resource: Resource) -> None:
 
 
 def _settings(_own: Own, resource: Resource) -> None:
+    from holdfast_protocol.kinds import sysctl
+
     for path, value in sysctl.settings(resource.spec).items():
         floor = _FLOORS.get(path)
         if floor is not None and (not value.isdigit() or int(value) < floor):

@@ -18,7 +18,8 @@ RETRY: Final = "holdfast-edge retry, or holdfast retry SITE at the hub"
 
 
 class Picture(msgspec.Struct, frozen=True):
-    """One look at the target the machine is brought to. `unsupported` are keys that can never be done here."""
+    """One look at the target the machine is brought to. `unsupported` are keys that can never be done here; `stuck` says by
+    key what change it has no turn for, that does not end."""
 
     wanted: Mapping[ResourceKey, Resource]
     owned: Mapping[ResourceKey, Owned]
@@ -27,6 +28,7 @@ class Picture(msgspec.Struct, frozen=True):
     plan: tuple[Step, ...]
     attempts: Mapping[ResourceKey, Attempt]
     unsupported: frozenset[ResourceKey]
+    stuck: Mapping[ResourceKey, ResourceKey] = {}
 
 
 def seen(picture: Picture, limit: float) -> Seen:
@@ -49,7 +51,9 @@ def seen(picture: Picture, limit: float) -> Seen:
         if key not in picture.wanted:
             settled = False
             attempt = picture.attempts.get(key)
-            if attempt is not None and attempt.digest == "" and attempt.outcome != "done" and key in steps:
+            if key in picture.stuck:
+                found[key] = Open(_stuck("remove", key, picture.stuck[key]), limit)
+            elif attempt is not None and attempt.digest == "" and attempt.outcome != "done" and key in steps:
                 found[key] = Open(_failed("remove", attempt), limit, attempt.outcome == "permanent")
     waits = any(isinstance(step, Held | Gated) for step in picture.plan)
     return Seen(settled, found, waits)
@@ -71,12 +75,18 @@ def _cause(key: ResourceKey, look: Observed | None, picture: Picture, step: Step
         return None
     if look.as_wanted:
         return Cause("readiness", key, look.reason or "NotReady", look.message), False
+    if key in picture.stuck:
+        return _stuck("apply", key, picture.stuck[key]), False
     attempt = picture.attempts.get(key)
     if attempt is None or attempt.digest != picture.wanted[key].digest:
         return None
     if attempt.outcome == "done":
         return Cause("verify", key, "Differs", "; ".join(look.differences)[:300]), False
     return _failed("apply", attempt), attempt.outcome == "permanent"
+
+
+def _stuck(phase: str, key: ResourceKey, by: ResourceKey) -> Cause:
+    return Cause(phase, key, "Hangs", f"a change of {by} was begun and does not end", "what it writes to may hang")
 
 
 def _failed(phase: str, attempt: Attempt) -> Cause:

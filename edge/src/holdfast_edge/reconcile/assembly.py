@@ -1,6 +1,7 @@
 """Assembly: a site's loops' parts, put together over one database."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -59,93 +60,82 @@ def _unknown() -> Quality:
     return "unknown"
 
 
-def assemble(
-    folder: Path,
-    origin: Origin,
-    trust: Trust,
-    registry: Registry,
-    clock: Clock,
-    pace: Pace,
-    jitter: Callable[[], float],
-    not_now: NotNow = NOT_NOW,
-    quality: Callable[[], Quality] = _unknown,
-    safety: Safety | None = None,
-    restarting: Restarting | None = None,
-) -> Site:
-    """Open what `folder` holds and close what a kill interrupted. `jitter`: random in 0..1; `quality`: of the clock;
-    `safety` None: nothing is made on trial; `restarting` None: nobody asks for restarts. Blocks.
+@dataclass(frozen=True)
+class Given:
+    """What a site's loops get from around. `folder` holds their state; `jitter`: random in 0..1; `quality`: of the clock;
+    `safety` None: nothing is made on trial; `restarting` None: nobody asks for restarts."""
+
+    folder: Path
+    origin: Origin
+    trust: Trust
+    registry: Registry
+    clock: Clock
+    pace: Pace
+    jitter: Callable[[], float]
+    not_now: NotNow = NOT_NOW
+    quality: Callable[[], Quality] = _unknown
+    safety: Safety | None = None
+    restarting: Restarting | None = None
+
+    def moment(self) -> Moment:
+        return Moment(self.clock.wall(), self.clock.boottime(), self.origin.boot_id)
+
+
+def assemble(given: Given) -> Site:
+    """Open what the folder holds and close what a kill interrupted. Blocks.
 
     A database whose content is damaged is set aside like one whose file is; raises what `open_edge` does.
     """
-    opened = open_edge(folder)
-
-    def built() -> Site:
-        return _built(
-            opened, folder, origin, trust, registry, clock, pace, jitter, not_now, quality, safety, restarting
-        )
-
+    opened = open_edge(given.folder)
     try:
-        return built()
+        return _built(opened, given)
     except PermanentError as error:
         opened.database.close()
         if error.reason != "Damaged":
             raise
-        opened = begin_anew(opened.database.path, error)
-        return built()
+        return _built(begin_anew(opened.database.path, error), given)
 
 
-def _built(
-    opened: Opened,
-    folder: Path,
-    origin: Origin,
-    trust: Trust,
-    registry: Registry,
-    clock: Clock,
-    pace: Pace,
-    jitter: Callable[[], float],
-    not_now: NotNow = NOT_NOW,
-    quality: Callable[[], Quality] = _unknown,
-    safety: Safety | None = None,
-    restarting: Restarting | None = None,
-) -> Site:
+def _built(opened: Opened, given: Given) -> Site:
+    registry, clock, pace, boot_id = given.registry, given.clock, given.pace, given.origin.boot_id
     database = opened.database
-    owned, attempts = OwnedThings(database, folder), Attempts(database)
+    owned, attempts = OwnedThings(database, given.folder), Attempts(database)
     journal = Journal(database, owned, attempts)
     wakes = Wakes(clock)
     memory = Memory(database)
     remembered, life = memory.load()
     interrupted = journal.interrupted(at=int(clock.wall() * 1000))
-    targets = Targets(database, folder, trust)
-    transactions = Transactions(database, folder, targets)
+    targets = Targets(database, given.folder, given.trust)
+    transactions = Transactions(database, given.folder, targets)
     if transactions.current is not None:
-        now = Now(clock.boottime(), origin.boot_id, pace.limits, protects=False)
+        now = Now(clock.boottime(), boot_id, pace.limits, protects=False)
         transactions.current = transaction.resumed(transactions.current, now, interrupted=bool(interrupted))
     keeper = Gatekeeper(
         Chances(database),
-        Asker(clock, not_now.commands, within=not_now.ask_within_s, wake=wakes.wake),
-        not_now,
-        quality,
+        Asker(clock, given.not_now.commands, within=given.not_now.ask_within_s, wake=wakes.wake),
+        given.not_now,
+        given.quality,
     )
-    board, moment = Board(), Moment(clock.wall(), clock.boottime(), origin.boot_id)
+    board = Board()
     dead_man = (
         None
-        if safety is None
+        if given.safety is None
         else DeadMan(
-            safety,
+            given.safety,
             registry,
             journal,
             lambda: owned.things,
-            Trials(folder),
+            Trials(given.folder),
             board,
             clock,
-            origin.boot_id,
+            boot_id,
             deadline=pace.change_within,
             wake=wakes.wake,
         )
     )
     return Site(
         database=database,
-        origin=origin,
+        origin=given.origin,
         clock=clock,
         wakes=wakes,
         targets=targets,
@@ -166,20 +156,20 @@ def _built(
             journal,
             attempts,
             clock,
-            origin.boot_id,
-            jitter=jitter,
+            boot_id,
+            jitter=given.jitter,
             deadline=pace.change_within,
             wake=wakes.wake,
             at_once=pace.at_once,
             dead_man=dead_man,
         ),
         dead_man=dead_man,
-        rebooter=None if restarting is None else Rebooter(Reboots(database), restarting, moment),
+        rebooter=None if given.restarting is None else Rebooter(Reboots(database), given.restarting, given.moment()),
         gatekeeper=keeper,
         preparer=Preparer(
             registry,
             clock,
-            jitter=jitter,
+            jitter=given.jitter,
             deadline=pace.limits.prepare,
             wake=wakes.wake,
             shut=keeper.shut,

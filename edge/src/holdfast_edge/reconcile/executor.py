@@ -7,7 +7,7 @@ not begun. [inv: intent-before-effect, newer-target-cancels-retries]
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import anyio
@@ -29,6 +29,7 @@ from holdfast_protocol.runtime.clock import Clock
 from holdfast_protocol.wire.names import ResourceKey
 
 AT_ONCE: Final = 16  # changes under way, when nobody says otherwise
+OVERDUE: Final = 30.0  # seconds after its deadline in which a change that can be ended has ended
 STORE_REST: Final = 5.0  # seconds without changes after the disk refused to keep an intent
 
 
@@ -48,6 +49,9 @@ class _Lane:
         self.left = [change.key for change in changes]
         self.may_begin = frozenset(self.left)  # as of the last look
         self.ends = batch.ends
+        self.under_way: tuple[ResourceKey, float] | None = (
+            None  # what is being changed, since when (seconds since boot)
+        )
         self.scope = anyio.CancelScope()
 
 
@@ -89,6 +93,19 @@ class Executor:
         """Return what is in a lane: being changed, or next."""
         return frozenset(key for lane in self._lanes.values() for key in lane.left)
 
+    def stuck(self, keys: Iterable[ResourceKey]) -> dict[ResourceKey, ResourceKey]:
+        """Return which of these have no turn, for a change in their lane that neither ended in its time nor can be ended (a
+        write to a dead network share), with that change."""
+        latest = self._clock.boottime() - self._deadline - OVERDUE
+        found = {
+            number: lane.under_way[0]
+            for number, lane in self._lanes.items()
+            if lane.under_way is not None and lane.under_way[1] < latest
+        }
+        if not found:
+            return {}
+        return {key: by for key in keys if (by := found.get(id(self._registry.provider(key)))) is not None}
+
     def start(self, group: anyio.abc.TaskGroup, batch: Batch, seen: int) -> None:
         """Give the batch's changes to the lanes that are free, after ending those that work for another target.
 
@@ -120,7 +137,9 @@ class Executor:
                         if change.key in lane.may_begin and self._clock.boottime() < lane.ends.get(
                             change.key, math.inf
                         ):
+                            lane.under_way = (change.key, self._clock.boottime())
                             await self._execute(change, provider, lane.batch)
+                            lane.under_way = None
                             self.ended += 1
                             self._fresh[change.key] = self.ended
                     lane.left.remove(change.key)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio.abc
-import anyio.to_thread
 import msgspec
 
 from holdfast_edge.core import deferral, gates, missed
@@ -93,7 +92,7 @@ class Gatekeeper:
         """Return the plan with those of its `ready` changes kept back that somebody says "not now" to."""
         notes: tuple[questions.Note, ...] = ()
         if ready and self._settings.folder:
-            notes = await anyio.to_thread.run_sync(questions.read_notes, Path(self._settings.folder))
+            notes = await self._asker.notes(Path(self._settings.folder))
         there = {step.key for step in plan}
         kept = {key: each for key, each in self._chances.deferrals.items() if key in there or not self._whole}
         refusals: dict[ResourceKey, tuple[str, int | None]] = {}

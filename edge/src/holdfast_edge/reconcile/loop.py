@@ -23,7 +23,7 @@ from holdfast_edge.reconcile.observe import Sight
 from holdfast_edge.reconcile.site import Goal, Site, View
 from holdfast_protocol.errors import TransientError
 from holdfast_protocol.wire import reboots
-from holdfast_protocol.wire.messages import Hold, Override
+from holdfast_protocol.wire.messages import Hold, Override, Status
 from holdfast_protocol.wire.names import ResourceKey
 
 REST: Final = 0.02  # seconds at least between two looks; as long as the last look took, so never more than half busy
@@ -38,6 +38,7 @@ async def run_reconcile(site: Site) -> None:
             group.start_soon(site.dead_man.run)
         while True:
             site.wakes.take()
+            site.refused = False
             began = site.clock.boottime()
             await _kept(site, transaction.begin(site, group))
             ended = site.executor.ended
@@ -50,6 +51,8 @@ async def run_reconcile(site: Site) -> None:
                 site.executor.start(group, _batch(site, view, view.goal, scope), ended)
             await _kept(site, _restarted(site, view))
             await say(site, view)
+            if not site.refused and site.board.note("database", ""):
+                site.wakes.wake()
             took = site.clock.boottime() - began
             await site.wakes.wait(at_least=min(max(REST, took), MAX_REST), at_most=_patience(site, view))
 
@@ -108,7 +111,7 @@ async def _restart(
     try:
         return await site.rebooter.look(newest, goal.wanted, seen, site.attempts.held, holds, busy, now)
     except TransientError as error:
-        site.board.note("database", f"{error.reason}: cannot write: {error.message}")
+        _note_refusal(site, error)
         return None
 
 
@@ -182,8 +185,8 @@ async def say(site: Site, view: View) -> None:
     # Grows within a boot also when the database was lost.
     sequence = max(before.sequence + 1 if before else 0, int(now.boottime * 1000))
     status = report.status(picture, site.origin, before, at=int(now.wall * 1000), sequence=sequence)
-    if status is not before:
-        await _kept(site, site.memory.save_status(status))
+    if status is not before or site.unsaved:
+        await _kept(site, _saved(site, status))
     site.board.put(status)
     site.show(view)
 
@@ -194,14 +197,25 @@ def _overrides(site: Site, goal: Goal | None) -> tuple[Override, ...]:
     return tuple(msgspec.structs.replace(each, problem=problems.get(each.id, "")) for each in site.overrides.active)
 
 
+async def _saved(site: Site, status: Status) -> None:
+    site.unsaved = True
+    await site.memory.save_status(status)
+    site.unsaved = False
+
+
 async def _kept(site: Site, write: Awaitable[None]) -> None:
     """Wait for a write that the next look would make again; a full disk is a problem to show and stops no repair."""
     try:
         await write
     except TransientError as error:
-        site.board.note("database", f"{error.reason}: cannot write: {error.message}")
-    else:
-        site.board.note("database", "")
+        _note_refusal(site, error)
+
+
+def _note_refusal(site: Site, error: TransientError) -> None:
+    """Show it from now on, until a whole turn has met none: what had nothing to write does not say that it could."""
+    site.refused = True
+    if site.board.note("database", f"{error.reason}: cannot write: {error.message}"):
+        site.wakes.wake()
 
 
 def _problems(site: Site) -> tuple[str, ...]:

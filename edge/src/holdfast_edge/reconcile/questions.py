@@ -11,16 +11,17 @@ import signal
 import stat
 import subprocess
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import anyio
-import anyio.to_thread
 import msgspec
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from holdfast_edge.core.deferral import MAX_TEXT, Ask
 from holdfast_edge.core.observed import in_text
+from holdfast_edge.reconcile.lookout import Lookout
 from holdfast_protocol.wire.names import ResourceKey
 
 NOT_NOW: Final = 75  # exit status, EX_TEMPFAIL of sysexits.h
@@ -28,6 +29,7 @@ MAX_ANSWER: Final = 1024  # bytes
 MAX_NOTES: Final = 64  # files of a folder that are read
 MAX_NAMED: Final = 100  # resources named in one
 MAX_NOTE: Final = 4096  # bytes of one
+REAPED: Final = 1.0  # seconds a command that was killed has to end
 PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -63,26 +65,31 @@ def _note(name: str, text: str) -> Note:
 
 
 def _text(path: Path) -> str:
-    """Return the beginning of a regular file, "" for anything else: a pipe or a device could keep us waiting."""
+    """Return the beginning of a regular file, "" for anything else. That is told before it is opened: to open a watchdog arms
+    it, and a pipe lets go whoever writes to it."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        found = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return ""
     try:
-        return os.read(handle, MAX_NOTE).decode(errors="replace") if stat.S_ISREG(os.fstat(handle).st_mode) else ""
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            return ""
+        with open(os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC), "rb") as file:
+            return file.read(MAX_NOTE).decode(errors="replace")
     except OSError:
         return ""
     finally:
-        os.close(handle)
+        os.close(found)
 
 
-async def put(ask: Ask, key: ResourceKey, *, within: float, commands: Collection[str]) -> str:
+async def put(ask: Ask, key: ResourceKey, *, within: float, commands: Collection[str], lookout: Lookout) -> str:
     """Return why a resource may not be changed now, "" when it may. `within` in seconds; `commands` may be started."""
     try:
         with anyio.fail_after(within):
             match ask.kind:
                 case "file":
-                    return await anyio.to_thread.run_sync(_seen, Path(ask.words[0]), abandon_on_cancel=True)
+                    path = Path(ask.words[0])
+                    return await lookout.look(path, partial(_seen, path), within=within)
                 case "socket":
                     return await _asked(ask.words[0], key)
                 case "exec":
@@ -138,7 +145,7 @@ async def _run(words: tuple[str, ...], key: ResourceKey, commands: Collection[st
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):  # it ended by itself a moment ago
                 os.killpg(process.pid, signal.SIGKILL)
-            with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(REAPED, shield=True):  # one that the kernel does not let go ends when it can
                 await process.wait()
     if status == 0:
         return ""

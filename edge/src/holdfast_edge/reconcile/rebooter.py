@@ -73,10 +73,9 @@ class Rebooter:
         ground = await self._machine.ground()
         self._needs = reboots.needs(ground, self._policy, wanted, observed, attempts, now.boot_id)
         async with self._lock:
-            kept = reboots.followed(self._fresh or self._store.kept, target.content.reboot_requests, now)
+            kept = reboots.followed(self._kept, target.content.reboot_requests, now)
             kept = reboots.looked(kept, self._needs, now)
             await self._keep(kept, now)
-            self._fresh = None
             self._wish = reboots.wish(kept, self._policy, self._needs, now)
             await self._tell_given_up(now)
         if not self._wish.go or not self._machine.allowed:
@@ -98,7 +97,7 @@ class Rebooter:
             await self._turn(step, still=still, converged=converged, now=now)
 
     async def _turn(self, step: Step | None, *, still: bool, converged: bool, now: Moment) -> None:
-        kept = self._store.kept
+        kept = self._kept
         self._step = step
         if reboots.is_back(kept, now):
             await self._judge_return(converged, now)
@@ -128,7 +127,7 @@ class Rebooter:
             return await self._asked(reason, seconds, by, now)
 
     async def _asked(self, reason: str, seconds: float, by: str, now: Moment) -> Request:
-        kept = self._store.kept
+        kept = self._kept
         if sum(not each.remote for each in reboots.standing(kept, now)) >= MAX_REQUESTS:
             raise ConflictError(f"there are {MAX_REQUESTS} requests already", reason="TooMany")
         until = int((now.wall + seconds) * 1000)
@@ -142,7 +141,7 @@ class Rebooter:
     async def withdraw(self, *, by: str, now: Moment) -> int:
         """Take back what was asked for here and is not begun; return how many requests that was."""
         async with self._lock:
-            kept = self._store.kept
+            kept = self._kept
             gone = {each.id for each in reboots.standing(kept, now) if not each.remote}
             if gone:
                 stay = tuple(each for each in kept.requests if each.id not in gone)
@@ -152,7 +151,7 @@ class Rebooter:
 
     def status(self, now: Moment) -> RebootStatus | None:
         """Return what is to be said of restarts, None for nothing."""
-        kept, wished, step = self._store.kept, self._wish, self._step
+        kept, wished, step = self._kept, self._wish, self._step
         if not wished.texts and not wished.given_up and kept.last is None:
             return None
         waits, until = wished.waits, 0
@@ -184,7 +183,7 @@ class Rebooter:
 
     def patience(self, now: Moment) -> float | None:
         """Return in how many seconds time alone could change what is to be done; None when only news can."""
-        kept = self._store.kept
+        kept = self._kept
         waits = [left(each.boot_id, each.made_at, each.seconds, each.until, now) for each in self._wish.requests]
         if self._announced is not None:
             waits.append(self._announced + self._grace - now.boottime)
@@ -197,6 +196,10 @@ class Rebooter:
         return min((each for each in waits if each > 0), default=None)
 
     @property
+    def _kept(self) -> reboots.Kept:
+        return self._fresh or self._store.kept
+
+    @property
     def _grace(self) -> float:
         return float(self._policy.grace) if self._policy is not None else GRACE
 
@@ -206,11 +209,12 @@ class Rebooter:
 
     async def _keep(self, kept: reboots.Kept, now: Moment, *tell: Telling) -> None:
         await self._store.keep(kept, at=int(now.wall * 1000), tell=tell)
+        self._fresh = None
 
     async def _announce(self, now: Moment) -> None:
         at = int((now.wall + self._grace) * 1000)
         body: dict[str, Any] = {"what": "RebootAnnounced", "causes": list(self._wish.texts), "goes": at}
-        await self._keep(self._store.kept, now, ("Audit", body))
+        await self._keep(self._kept, now, ("Audit", body))
         await self._machine.announce({"at": at, "causes": list(self._wish.texts)})
         self._announced = now.boottime
         if self._grace <= 0:
@@ -225,12 +229,12 @@ class Rebooter:
         self._announced = None
         await self._machine.announce(None)
         why = self._step.message if isinstance(self._step, Gated) else "it may not begin any more"
-        await self._keep(self._store.kept, now, ("Audit", {"what": "RebootCalledOff", "message": why}))
+        await self._keep(self._kept, now, ("Audit", {"what": "RebootCalledOff", "message": why}))
 
     async def _go(self, now: Moment) -> None:
         self._announced = None
         body: dict[str, Any] = {"what": "RebootBegun", "causes": list(self._wish.texts)}
-        await self._keep(reboots.gone(self._store.kept, self._wish, now), now, ("Audit", body))
+        await self._keep(reboots.gone(self._kept, self._wish, now), now, ("Audit", body))
         try:
             await self._machine.flush()
             await self._machine.restart()
@@ -239,11 +243,11 @@ class Rebooter:
 
     async def _fail(self, why: str, now: Moment) -> None:
         alarm = {"reason": "RebootFailed", "resource": KEY, "message": why}
-        await self._keep(reboots.failed(self._store.kept, why, now), now, ("Alarm", alarm))
+        await self._keep(reboots.failed(self._kept, why, now), now, ("Alarm", alarm))
         await self._machine.announce(None)
 
     async def _judge_return(self, converged: bool, now: Moment) -> None:
-        after = reboots.returned(self._store.kept, self._needs, converged=converged, now=now)
+        after = reboots.returned(self._kept, self._needs, converged=converged, now=now)
         if after is None or after.last is None:
             return
         body = {"what": "Rebooted", **msgspec.to_builtins(after.last)}
@@ -254,7 +258,7 @@ class Rebooter:
         await self._keep(after, now, *tell)
 
     async def _tell_given_up(self, now: Moment) -> None:
-        kept = self._store.kept
+        kept = self._kept
         new = [each for each in self._wish.given_up if each.cause not in kept.said]
         if new:
             text = "; ".join(each.text for each in new)

@@ -114,6 +114,8 @@ class Site:
     remembered: Status | None = None  # said before the start; for comparison, the board begins empty
     view: View | None = None
     kept_back: tuple[Gated, ...] = ()  # what the newest target changes, while all of it waits for its windows
+    unsaved: bool = False  # the newest status is not on the disk yet
+    refused: bool = False  # the disk refused a write in this turn
     again: bool = False  # a person wants the newest target tried once more
     prepares: Goal | None = None  # what the preparer works for
     _viewed: anyio.Event = field(default_factory=anyio.Event)

@@ -109,6 +109,7 @@ async def judge(site: Site, view: View) -> None:
         view.plan,
         site.attempts.held,
         view.unsupported,
+        site.executor.stuck({*goal.wanted, *site.owned.things}),
     )
     seen = progress.seen(picture, site.limits.progress)
     if site.dead_man is not None and site.dead_man.on_trial:

@@ -3,12 +3,28 @@
 import math
 from typing import Final
 
+import anyio
+
 from holdfast_edge.providers.port import Provider
+from holdfast_edge.providers.registry import Registry
 from holdfast_edge.reconcile.asking import asked
 from holdfast_edge.reconcile.site import Site
 from holdfast_protocol.errors import ProviderError
 
 AGAIN: Final = 30.0  # seconds after a watch failed
+
+
+async def run_watches(site: Site, registry: Registry) -> None:
+    """Watch for ever with the providers there are, and with each from when it is made."""
+    async with anyio.create_task_group() as group:
+
+        def begin(provider: Provider) -> None:
+            group.start_soon(run_watch, site, provider, name=f"watch {provider.kinds[0]}")
+
+        registry.on_made = begin
+        for provider in registry.providers:
+            begin(provider)
+        await anyio.sleep_forever()
 
 
 async def run_watch(site: Site, provider: Provider) -> None:

@@ -14,7 +14,9 @@ import anyio.to_thread
 
 from holdfast_edge.providers.confinement.live import Live
 from holdfast_edge.providers.disk import failures
+from holdfast_edge.providers.disk.ledger import make_folder
 from holdfast_edge.providers.disk.programs import Ended, Programs
+from holdfast_edge.providers.disk.replace import replace_file
 from holdfast_edge.providers.disk.texts import OwnedTexts
 from holdfast_edge.providers.port import Observed, Scope, Wake
 from holdfast_protocol.errors import PermanentError, UnsupportedError, WireError
@@ -168,8 +170,8 @@ class MandatoryAccessControlProvider:
             return
         self._refuse(want)
         if want.system == "selinux":
-            self._before.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._before.write_text(f"{resource.key}\n{self._live.selinux()}\n{boot_id()}\n")
+            _, mode = self._mode_remembered()
+            self._remember(resource.key, mode or self._live.selinux())
             self._live.set_selinux("enforcing")
             return
         path, text = self._path(resource), kind.render(want)
@@ -200,11 +202,27 @@ class MandatoryAccessControlProvider:
 
     def _mode_before(self, key: ResourceKey) -> str:
         """Return the mode that stood before a resource set it in this boot, "" when it set none."""
+        owner, mode = self._mode_remembered()
+        return mode if owner == key else ""
+
+    def _mode_remembered(self) -> tuple[str, str]:
+        """Return who set the mode last in this boot, and the one that stood before the first did; "" for nobody."""
         try:
             owner, mode, boot, *_ = (self._before.read_text() + "\n\n\n").split("\n")
         except FileNotFoundError:
-            return ""
-        return mode if (owner, boot) == (key, boot_id()) else ""
+            return "", ""
+        return (owner, mode) if boot == boot_id() else ("", "")
+
+    def _remember(self, key: ResourceKey, mode: str) -> None:
+        try:
+            make_folder(self._before.parent)
+            folder = os.open(self._before.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                replace_file(folder, self._before.name, f"{key}\n{mode}\n{boot_id()}\n".encode(), mode=0o600)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise failures.provider_error(error, str(self._before)) from error
 
     def _path(self, resource: Resource) -> str:
         return str(self._folder / f"holdfast-{resource.name}")

@@ -8,7 +8,7 @@ import anyio.to_thread
 
 from holdfast_edge.providers.container import claims
 from holdfast_edge.providers.container.engine import Engine
-from holdfast_edge.providers.disk.failures import provider_error
+from holdfast_edge.providers.disk.failures import provider_error, unseen
 from holdfast_edge.providers.port import Observed, Scope, Wake
 from holdfast_protocol.errors import ProviderError, TransientError
 from holdfast_protocol.kinds.pods.claim import Claim, claim
@@ -66,7 +66,7 @@ class ClaimProvider:
         try:
             asked = claim(resource.key, resource.body)
         except ProviderError as error:
-            return Observed(resource.key, False, (error.message,), "degraded", error.reason, error.message)
+            return unseen(resource.key, error)
         folder = self._folder(asked)
         deed, there = claims.read(folder), (folder / "data").is_dir()
         differences = []

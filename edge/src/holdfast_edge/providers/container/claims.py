@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from holdfast_edge.providers.disk.replace import replace_file
+from holdfast_edge.providers.disk.replace import replace_file, temporary_name
 from holdfast_protocol.wire.names import ResourceKey
 
 DEED: Final = "deed.json"
@@ -61,6 +61,11 @@ def delete(folder: Path) -> None:
         return
     if (folder / "data").exists():
         shutil.rmtree(folder / "data")
+    for left in (folder / FRESH, folder / temporary_name(DEED)):  # by a kill; nothing is in them
+        if left.is_dir():
+            left.rmdir()
+        else:
+            left.unlink(missing_ok=True)
     (folder / DEED).unlink(missing_ok=True)
     folder.rmdir()
 

@@ -7,7 +7,7 @@ import msgspec
 
 from holdfast_edge.providers.container.runs import History
 from holdfast_edge.providers.disk.failures import provider_error
-from holdfast_edge.providers.disk.replace import remove_name, replace_file
+from holdfast_edge.providers.disk.replace import remove_name, replace_file, temporary_name
 
 
 class JobLedger:
@@ -49,6 +49,7 @@ class JobLedger:
             return
         try:
             remove_name(fd, f"{name}.json")
+            remove_name(fd, temporary_name(f"{name}.json"))
             os.fsync(fd)
         except OSError as error:
             raise provider_error(error, str(self._folder)) from error

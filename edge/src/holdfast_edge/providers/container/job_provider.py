@@ -2,28 +2,24 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from threading import Semaphore
+from functools import cached_property
 from typing import Any, Final
 
 import anyio
 import anyio.to_thread
 import msgspec
 
-from holdfast_edge.providers.container import agenda, job_status, logbook, volumes
+from holdfast_edge.providers.container import agenda, job_status, volumes
 from holdfast_edge.providers.container.agenda import Agenda
-from holdfast_edge.providers.container.builder import Builder, network_name
-from holdfast_edge.providers.container.engine import Engine, Sight
+from holdfast_edge.providers.container.engine import Sight
 from holdfast_edge.providers.container.found import Found
-from holdfast_edge.providers.container.hearing import run_hearing
 from holdfast_edge.providers.container.job_ledger import JobLedger
 from holdfast_edge.providers.container.job_steps import JobStep
-from holdfast_edge.providers.container.planner import Planner
-from holdfast_edge.providers.container.prober import Prober
 from holdfast_edge.providers.container.runs import Attempt, History, Run, merged
-from holdfast_edge.providers.port import Observed, Scope, Wake
+from holdfast_edge.providers.container.workloads import Workloads
+from holdfast_edge.providers.disk.failures import unseen
+from holdfast_edge.providers.port import Observed, Scope
 from holdfast_protocol.errors import ProviderError
-from holdfast_protocol.kinds.pods.admission import Rules
 from holdfast_protocol.kinds.pods.contents import Sources
 from holdfast_protocol.kinds.pods.cron_job import CronJob, cron_job
 from holdfast_protocol.kinds.pods.job import Job, job
@@ -35,11 +31,9 @@ from holdfast_protocol.kinds.pods.specification import (
     PodPlan,
     Surroundings,
     folder_name,
-    identity,
     pod_plan,
 )
-from holdfast_protocol.runtime.clock import Clock, SystemClock
-from holdfast_protocol.wire.names import ResourceKey, SiteName
+from holdfast_protocol.wire.names import ResourceKey
 from holdfast_protocol.wire.target import Resource
 
 MAX_ROUNDS: Final = 50  # of one apply; what is left is seen by the next look
@@ -58,29 +52,12 @@ class _Asked(msgspec.Struct, frozen=True):
         return agenda.of_cron_job(self.cron, history, found, now)
 
 
-class JobProvider:
+class JobProvider(Workloads):
     kinds: tuple[str, ...] = ("Job", "CronJob")
 
-    def __init__(
-        self,
-        engine_url: str,
-        site: SiteName,
-        state_dir: Path,
-        *,
-        rules: Rules,
-        mirrors: Mapping[str, str] | None = None,
-        clock: Clock | None = None,
-        turns: Semaphore | None = None,
-    ) -> None:
-        """As ContainerProvider; `rules` says what this site allows."""
-        self._site = site
-        self._clock = clock or SystemClock()
-        self._volumes = state_dir / "volumes"
-        self._ledger = JobLedger(state_dir / "jobs")
-        self._engine = Engine(engine_url, mirrors)
-        self._planner = Planner(site, state_dir, rules)
-        self._builder = Builder(self._engine, rules, site, turns)
-        self._alarms = Prober(self._engine, self._clock)
+    @cached_property
+    def _ledger(self) -> JobLedger:
+        return JobLedger(self._state / "jobs")
 
     def check(self, resource: Resource, scope: Scope) -> None:
         asked = self._asked(resource, scope)
@@ -93,16 +70,14 @@ class JobProvider:
 
     async def observe(self, resources: Sequence[Resource], scope: Scope) -> Mapping[ResourceKey, Observed]:
         sight = await self._engine.look({SITE: self._site})
-        self._alarms.keep_resources({each.key for each in resources})
+        self._prober.keep_resources({each.key for each in resources})
         seen = {}
         for resource in resources:
             found = [each for each in sight.containers if each.resource == resource.key]
             try:
                 seen[resource.key] = await self._observed(self._asked(resource, scope), found)
             except ProviderError as error:
-                seen[resource.key] = Observed(
-                    resource.key, bool(found), (error.message,), "degraded", error.reason, error.message
-                )
+                seen[resource.key] = unseen(resource.key, error, exists=bool(found))
         return seen
 
     async def apply(self, resource: Resource, scope: Scope) -> None:
@@ -124,32 +99,15 @@ class JobProvider:
                 return
 
     async def remove(self, key: ResourceKey, body: dict[str, Any]) -> None:
-        """[inv: only-owned-things-are-removed] What carries our labels for this key, its folder, and then its ledger."""
-        sight = await self._engine.look({SITE: self._site, RESOURCE: key})
-        await self._builder.remove(sight.containers)
-        await anyio.to_thread.run_sync(volumes.remove, self._volumes / self._name(key))
-        await self._engine.remove_idle_network(network_name(self._site))
+        """And then its ledger."""
+        await super().remove(key, body)
         await anyio.to_thread.run_sync(self._ledger.forget, self._name(key))
-
-    async def run_watch(self, wake: Wake) -> None:
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._alarms.run, wake)
-            await run_hearing(self._engine, self._site, self._clock, wake)
-
-    async def logs(self, key: ResourceKey, body: dict[str, Any], lines: int) -> str:
-        return await logbook.tails(self._engine, self._site, key, lines)
-
-    async def close(self) -> None:
-        await self._engine.close()
 
     def _asked(self, resource: Resource, scope: Scope) -> _Asked:
         cron = cron_job(resource.key, resource.body) if resource.kind == "CronJob" else None
         asked = cron.job if cron is not None else job(resource.key, resource.body)
         sources, _, around, logins = self._planner.grounds(asked.workload, scope)
         return _Asked(asked, cron, sources, around, logins)
-
-    def _name(self, key: ResourceKey) -> str:
-        return identity(self._site, key, key.rpartition("/")[2])
 
     def _pod(self, asked: _Asked, run: Run, attempt: Attempt) -> PodPlan:
         base = asked.job.workload.name
@@ -171,7 +129,7 @@ class JobProvider:
         history = merged(written or History(), found, now)
         todo = asked.agenda(history, found, now)
         if todo.wake_at != math.inf:
-            self._alarms.remind(key, max(0.0, todo.wake_at - now))
+            self._prober.remind(key, max(0.0, todo.wake_at - now))
         differences = [step.why for _, step in todo.steps]
         if todo.history != written and not differences:
             differences.append("what has happened is to be written down")

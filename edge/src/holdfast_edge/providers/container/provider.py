@@ -6,57 +6,32 @@ fetch at a site without a registry). When the first is started again, the others
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from threading import Semaphore
 from typing import Any, Final
 
 import anyio
 import anyio.to_thread
 
-from holdfast_edge.providers.container import health, logbook, status, steps, volumes
+from holdfast_edge.providers.container import health, status, steps, volumes
 from holdfast_edge.providers.container.asking import Subject
-from holdfast_edge.providers.container.builder import Builder, network_name
-from holdfast_edge.providers.container.engine import Engine, Sight
+from holdfast_edge.providers.container.engine import Sight
 from holdfast_edge.providers.container.found import Found
-from holdfast_edge.providers.container.hearing import run_hearing
-from holdfast_edge.providers.container.planner import Planned, Planner
-from holdfast_edge.providers.container.prober import Prober
+from holdfast_edge.providers.container.planner import Planned
 from holdfast_edge.providers.container.probes import Verdict, probes_of
-from holdfast_edge.providers.port import Observed, Scope, Wake
+from holdfast_edge.providers.container.workloads import Workloads
+from holdfast_edge.providers.disk.failures import unseen
+from holdfast_edge.providers.port import Observed, Scope
 from holdfast_protocol.errors import ProviderError, TransientError
-from holdfast_protocol.kinds.pods.admission import Rules
 from holdfast_protocol.kinds.pods.reading import KINDS
-from holdfast_protocol.kinds.pods.specification import RESOURCE, SITE, ContainerPlan, folder_name, identity
-from holdfast_protocol.runtime.clock import Clock, SystemClock
-from holdfast_protocol.wire.names import ResourceKey, SiteName
+from holdfast_protocol.kinds.pods.specification import RESOURCE, SITE, ContainerPlan, folder_name
+from holdfast_protocol.wire.names import ResourceKey
 from holdfast_protocol.wire.target import Resource
 
 WAIT_S: Final = 15.0  # of one apply, for what it changed to become ready before it changes more
 POLL_S: Final = 0.2
 
 
-class ContainerProvider:
+class ContainerProvider(Workloads):
     kinds: tuple[str, ...] = KINDS
-
-    def __init__(
-        self,
-        engine_url: str,
-        site: SiteName,
-        state_dir: Path,
-        *,
-        rules: Rules,
-        mirrors: Mapping[str, str] | None = None,
-        clock: Clock | None = None,
-        turns: Semaphore | None = None,
-    ) -> None:
-        """`engine_url`: unix:///run/docker.sock. `state_dir`: the agent's own folder, the same path for the engine.
-        `rules` says what this site allows. `mirrors`: registry -> host:port asked in its stead."""
-        self._site = site
-        self._clock = clock or SystemClock()
-        self._volumes = state_dir / "volumes"
-        self._engine = Engine(engine_url, mirrors)
-        self._planner = Planner(site, state_dir, rules)
-        self._builder = Builder(self._engine, rules, site, turns)
-        self._prober = Prober(self._engine, self._clock)
 
     def check(self, resource: Resource, scope: Scope) -> None:
         self._planner.planned(resource, scope)
@@ -85,7 +60,7 @@ class ContainerProvider:
             seen[key] = (
                 await self._observed(outcome, Sight(mine, sight.images))
                 if isinstance(outcome, Planned)
-                else Observed(key, bool(mine), (outcome.message,), "degraded", outcome.reason, outcome.message)
+                else unseen(key, outcome, exists=bool(mine))
             )
         return seen
 
@@ -117,24 +92,8 @@ class ContainerProvider:
         await self._prune(planned, sight)
 
     async def remove(self, key: ResourceKey, body: dict[str, Any]) -> None:
-        """[inv: only-owned-things-are-removed] What carries our labels for this key, and its folder."""
         self._prober.keep_only(key, set())
-        sight = await self._engine.look({SITE: self._site, RESOURCE: key})
-        await self._builder.remove(sight.containers)
-        folder = self._volumes / identity(self._site, key, key.rpartition("/")[2])
-        await anyio.to_thread.run_sync(volumes.remove, folder)
-        await self._engine.remove_idle_network(network_name(self._site))
-
-    async def run_watch(self, wake: Wake) -> None:
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._prober.run, wake)
-            await run_hearing(self._engine, self._site, self._clock, wake)
-
-    async def logs(self, key: ResourceKey, body: dict[str, Any], lines: int) -> str:
-        return await logbook.tails(self._engine, self._site, key, lines)
-
-    async def close(self) -> None:
-        await self._engine.close()
+        await super().remove(key, body)
 
     async def _observed(self, planned: Planned, sight: Sight) -> Observed:
         found = sight.containers
@@ -214,8 +173,7 @@ class ContainerProvider:
     async def _prune(self, planned: Planned, sight: Sight) -> None:
         keep = {Path(pod.folder).name for pod in planned.pods}
         keep |= {folder_name(each.replica, each.digest) for each in sight.containers}
-        folder = self._volumes / identity(self._site, planned.key, planned.workload.name)
-        await anyio.to_thread.run_sync(volumes.prune, folder, keep)
+        await anyio.to_thread.run_sync(volumes.prune, self._volumes / self._name(planned.key), keep)
 
 
 def _health(verdict: Verdict | None, uptime: float, now: float) -> steps.Health:

@@ -13,6 +13,7 @@ from holdfast_edge.providers.container.engine import Engine
 from holdfast_edge.providers.container.found import Found
 from holdfast_edge.providers.container.hearing import run_hearing
 from holdfast_edge.providers.container.planner import Planner
+from holdfast_edge.providers.disk.failures import unseen
 from holdfast_edge.providers.port import Observed, Scope, Wake
 from holdfast_protocol.errors import PermanentError, Problem, ProviderError
 from holdfast_protocol.kinds.pods.admission import Rules
@@ -70,9 +71,7 @@ class ServiceProvider:
                 self.check(resource, scope)
                 seen[resource.key] = self._observed(service(resource.key, resource.body), found, there)
             except ProviderError as error:
-                seen[resource.key] = Observed(
-                    resource.key, there, (error.message,), "degraded", error.reason, error.message
-                )
+                seen[resource.key] = unseen(resource.key, error, exists=there)
         return seen
 
     async def apply(self, resource: Resource, scope: Scope) -> None:

@@ -43,11 +43,11 @@ def provider_error(error: OSError, path: str) -> ProviderError:
     return PermanentError(text, reason=reason, hint=hint)
 
 
-def unseen(key: ResourceKey, error: HoldfastError) -> Observed:
+def unseen(key: ResourceKey, error: HoldfastError, *, exists: bool = False) -> Observed:
     """Return a resource that cannot be looked at, or not applied as it is written: with the reason."""
     return Observed(
         key=key,
-        exists=False,
+        exists=exists,
         differences=(error.message,),
         readiness="degraded",
         reason=error.reason,

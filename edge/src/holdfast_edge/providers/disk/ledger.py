@@ -3,11 +3,13 @@ the effect it tells of, so that a kill at any point leaves nothing ours unknown.
 
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 import msgspec
 
 from holdfast_edge.providers.disk.replace import remove_name, replace_file
+from holdfast_protocol.kinds.paths import TEMPORARY
 from holdfast_protocol.wire.names import ResourceKey
 
 
@@ -34,13 +36,17 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._entries: dict[str, Entry] | None = None
+        self._lock = threading.Lock()
 
     @property
     def entries(self) -> dict[str, Entry]:
-        if self._entries is None:
-            _make(self._folder)
-            self._entries = {entry.path: entry for entry in map(_read, sorted(self._folder.glob("*.json"))) if entry}
-        return self._entries
+        with self._lock:
+            if self._entries is None:
+                make_folder(self._folder)
+                files = sorted(self._folder.glob("*.json"))
+                self._entries = {entry.path: entry for entry in map(_read, files) if entry}
+                _clear_up(self._folder)
+            return self._entries
 
     def several(self) -> dict[ResourceKey, list[str]]:
         """Return the resources with more than one path: of one that moved, the way it was left is still to be cleared."""
@@ -76,17 +82,25 @@ class Ledger:
         return (self._folder / f"{_stem(path)}.before").read_bytes()
 
 
-def _make(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """Make the folder and those above it, each durable in its own: a ledger that is lost with its folder knows nothing."""
     if folder.is_dir():
         return
-    _make(folder.parent)
+    make_folder(folder.parent)
     folder.mkdir(mode=0o700, exist_ok=True)
     above = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(above)
     finally:
         os.close(above)
+
+
+def _clear_up(folder: Path) -> None:
+    """Remove what a kill left: half-written files, and contents whose entry was never written."""
+    for path in list(folder.iterdir()):
+        told = path.with_suffix(".json").exists() or path.with_suffix(".damaged").exists()
+        if path.name.startswith(TEMPORARY) or (path.suffix == ".before" and not told):
+            path.unlink(missing_ok=True)
 
 
 def _stem(path: str) -> str:

@@ -20,7 +20,7 @@ from holdfast_edge.providers.firewall.nft import Nft
 from holdfast_edge.providers.port import Observed, Scope, Wake
 from holdfast_protocol.errors import WireError
 from holdfast_protocol.kinds import firewall
-from holdfast_protocol.kinds.firewall import Way
+from holdfast_protocol.kinds.way import Way
 from holdfast_protocol.wire.digest import digest
 from holdfast_protocol.wire.names import ResourceKey, is_name
 from holdfast_protocol.wire.target import Resource

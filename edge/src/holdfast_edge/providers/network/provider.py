@@ -23,8 +23,8 @@ from holdfast_edge.providers.network.standing import differences, standing
 from holdfast_edge.providers.port import Observed, Scope, Wake
 from holdfast_protocol.errors import PermanentError, ProviderError, TransientError, WireError
 from holdfast_protocol.kinds import network_interface
-from holdfast_protocol.kinds.firewall import Way
 from holdfast_protocol.kinds.network_interface import Wanted
+from holdfast_protocol.kinds.way import Way
 from holdfast_protocol.wire.names import ResourceKey
 from holdfast_protocol.wire.target import Resource
 

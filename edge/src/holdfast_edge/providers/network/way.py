@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import msgspec
 
 from holdfast_edge.providers.network.links import Link
-from holdfast_protocol.kinds.firewall import Way
 from holdfast_protocol.kinds.network_interface import Wanted
+from holdfast_protocol.kinds.way import Way
 
 
 class Path(msgspec.Struct, frozen=True):

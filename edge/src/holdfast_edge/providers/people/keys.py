@@ -18,7 +18,7 @@ import msgspec
 from holdfast_edge.providers.disk import failures
 from holdfast_edge.providers.disk.descent import Place, Roots
 from holdfast_edge.providers.disk.ledger import Entry, Ledger
-from holdfast_edge.providers.disk.replace import remove_name, replace_file
+from holdfast_edge.providers.disk.replace import remove_name, replace_file, temporary_name
 from holdfast_edge.providers.disk.watch import PathWatch
 from holdfast_edge.providers.people import tables
 from holdfast_edge.providers.people.tables import Person
@@ -149,6 +149,7 @@ class SSHKeyProvider:
         with self._parent(person) as folder:
             if folder is None or (seen := _read(folder, person)) is None:
                 return
+            remove_name(folder, temporary_name(_NAME))  # left by a kill
             text = ssh_key.merged(seen.text, mark, ())
             if text or path not in entry.made:
                 if text != seen.text:

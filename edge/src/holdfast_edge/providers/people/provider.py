@@ -22,7 +22,7 @@ from holdfast_edge.providers.people import commands, tables
 from holdfast_edge.providers.people.commands import Commands
 from holdfast_edge.providers.people.tables import Person, Tables
 from holdfast_edge.providers.port import Observed, Scope, Wake
-from holdfast_protocol.errors import PermanentError, ProviderError, WireError
+from holdfast_protocol.errors import PermanentError, ProviderError, TransientError, WireError
 from holdfast_protocol.kinds import file, group, user
 from holdfast_protocol.wire.names import ResourceKey
 from holdfast_protocol.wire.target import Resource
@@ -173,7 +173,12 @@ class PeopleProvider:
                 self._commands.add_user(want)
         elif person.password is None:
             self._commands.repair_shadow()
-        self._mend(want, note, password)
+        try:
+            self._mend(want, note, password)
+        except PermanentError as error:
+            if want.name not in tables.read(self._etc).people:
+                raise _removed(want.name) from error
+            raise
 
     @contextmanager
     def _unless_made(self, path: str, before: Entry | None, made: Callable[[Tables], bool]) -> Iterator[None]:
@@ -187,7 +192,7 @@ class PeopleProvider:
 
     def _mend(self, want: user.Spec, note: Note, password: str) -> None:
         now = tables.read(self._etc)
-        person = now.people[want.name]
+        person = _there(now, want.name)
         if want.uid is not None and want.uid != person.uid:
             hint = "its files would be nobody's: remove the user first, or give the number it has"
             raise PermanentError(f"{want.name} has number {person.uid}", reason="UidDiffers", hint=hint)
@@ -200,7 +205,7 @@ class PeopleProvider:
         steps = commands.changes(want, person, now.name_of(person.gid), now.groups_of(want.name))
         self._commands.change_user(want.name, [each for arguments in steps.values() for each in arguments])
         if note.before is None and not want.system:
-            commands.make_home(tables.read(self._etc).people[want.name])
+            commands.make_home(_there(tables.read(self._etc), want.name))
 
     def _take_away(self, key: ResourceKey, keep: str) -> None:  # [inv: only-owned-things-are-removed]
         with self._lock:
@@ -260,6 +265,18 @@ def _refuse_protected(person: Person) -> None:  # [inv: agent-is-never-its-own-c
     if person.uid in {0, os.geteuid()}:
         what = "root" if person.uid == 0 else "the agent"
         raise PermanentError(f"{person.name} has the number of {what}", reason="Protected", hint="use another account")
+
+
+def _there(now: Tables, name: str) -> Person:
+    """Return the account; TransientError when somebody has removed it since we began."""
+    if (person := now.people.get(name)) is None:
+        raise _removed(name)
+    return person
+
+
+def _removed(name: str) -> TransientError:
+    hint = "it is made again"
+    return TransientError(f"{name} was removed by somebody while it was being changed", reason="Removed", hint=hint)
 
 
 def _not_ours(name: str, hint: str) -> PermanentError:

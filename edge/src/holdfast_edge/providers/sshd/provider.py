@@ -4,7 +4,6 @@ The first value sshd reads counts: our file's name sorts before others. Another 
 that includes none, makes the policy degraded, not a fight.
 """
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +12,7 @@ import anyio.to_thread
 
 from holdfast_edge.providers.disk import failures
 from holdfast_edge.providers.disk.programs import Programs
+from holdfast_edge.providers.disk.scratch import Scratch
 from holdfast_edge.providers.disk.texts import OwnedTexts
 from holdfast_edge.providers.port import Observed, Scope, Wake
 from holdfast_edge.providers.sshd.daemon import Daemon
@@ -38,7 +38,7 @@ class SSHPolicyProvider:
     ) -> None:
         self._allowed = allowed
         self._folder = etc / "ssh"
-        self._state = state
+        self._scratch = Scratch(state / "trial")
         self._texts = OwnedTexts(etc, state)
         self._daemon = Daemon(self._folder, programs or Programs())
 
@@ -121,11 +121,10 @@ class SSHPolicyProvider:
 
     def _try(self, want: Wanted) -> None:
         """Raise what sshd would say to these settings, and PermanentError LocksOut when nobody could log in by them."""
-        self._state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=self._state, suffix=".trial") as trial:
-            trial.write(f"{ssh_policy.render(want)}Include {self._folder}/sshd_config\n")
-            trial.flush()
-            now = self._daemon.effective_with(Path(trial.name))
+        with self._scratch.room() as room:
+            trial = room / "sshd_config"
+            trial.write_text(f"{ssh_policy.render(want)}Include {self._folder}/sshd_config\n")
+            now = self._daemon.effective_with(trial)
         if not ssh_policy.ways_in(now):  # [inv: agent-is-never-its-own-casualty] nor the technician
             hint = "leave one method of authentication on"
             raise PermanentError("would leave no way to log in", reason="LocksOut", hint=hint)

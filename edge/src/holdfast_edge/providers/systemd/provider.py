@@ -62,7 +62,7 @@ class UnitProvider:
         self._kept = Kept(kept)
         self._is_user = home.is_user
         self._files = UnitFiles(home, state)
-        self._verifier = Verifier(home)
+        self._verifier = Verifier(home, state)
         self._wanted: dict[ResourceKey, tuple[str, Wanted]] = {}
 
     def check(self, resource: Resource, scope: Scope) -> None:

@@ -29,6 +29,14 @@ def reason_word(result: str) -> str:
     return "".join(part.capitalize() for part in result.split("-"))
 
 
+def failed(state: UnitState) -> tuple[Readiness, str, str]:
+    """Return what is said of a unit that has failed, or that systemd starts again after it did."""
+    unknown = "Failed" if state.active == "failed" else "Restarting"
+    reason = reason_word(state.result) if state.result not in {"", "success"} else unknown
+    again = f", restarted {state.restarts} times" if state.restarts else ""
+    return "degraded", reason, f"{state.active} ({state.sub}): {state.result or 'failed'} {state.status}{again}"
+
+
 def _load_differences(state: UnitState) -> list[str]:
     if state.load == "masked" or state.file_state.startswith("masked"):
         return ["unit: masked"]
@@ -68,10 +76,7 @@ def _readiness(want: Wanted, state: UnitState) -> tuple[Readiness, str, str]:
     if state.load not in {"loaded", "not-found", "masked"}:
         return "degraded", reason_word(state.load), f"systemd cannot use the unit: {state.load}"
     if state.active == "failed" or state.sub.startswith("auto-restart"):
-        unknown = "Failed" if state.active == "failed" else "Restarting"
-        reason = reason_word(state.result) if state.result not in {"", "success"} else unknown
-        again = f", restarted {state.restarts} times" if state.restarts else ""
-        return "degraded", reason, f"{state.active} ({state.sub}): {state.result or 'failed'} {state.status}{again}"
+        return failed(state)
     if not want.running:
         stopped = state.active in {"inactive", "failed"}
         return ("ready", "Stopped", "") if stopped else ("progressing", "Stopping", f"{state.active} ({state.sub})")

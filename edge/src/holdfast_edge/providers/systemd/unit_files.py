@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -10,7 +10,7 @@ import msgspec
 
 from holdfast_edge.providers.disk import failures
 from holdfast_edge.providers.disk.descent import Roots
-from holdfast_edge.providers.disk.ledger import Ledger
+from holdfast_edge.providers.disk.ledger import Entry, Ledger
 from holdfast_edge.providers.disk.looks import Look, Looks
 from holdfast_edge.providers.disk.owned import Owned
 from holdfast_edge.providers.disk.watch import PathWatch
@@ -29,10 +29,12 @@ class OnDisk(msgspec.Struct, frozen=True):
     unit_there: bool
     differences: tuple[str, ...]
     problem: ProviderError | None = None
+    stood: str = ""  # how the unit was when they were last written, as the writer said
 
 
 class UnitFiles:
-    """The ledger's note of a unit is the digest of what was last put into effect: reloaded and (re)started."""
+    """The ledger's note of a unit is the digest of what was last put into effect, reloaded and (re)started, and behind a
+    space how the unit stood before that."""
 
     def __init__(self, home: Home, state: Path) -> None:
         self._home = home
@@ -94,23 +96,33 @@ class UnitFiles:
         """Return whether a path of ours is a unit, not a drop-in."""
         return os.path.dirname(path) == str(self._home.units)
 
-    def write(self, key: ResourceKey, want: Wanted) -> None:
-        """Write all files, the unit first: its note is cleared, so nothing counts as in effect until marked again."""
+    def stood(self, paths: Iterable[str]) -> str:
+        """Return how the unit stood when these files of ours were last written; "" where nothing was said."""
+        entries = [entry for entry in map(self._owned.entry, paths) if entry is not None]
+        return next((said for entry in entries if (said := _note(entry)[1])), "")
+
+    def write(self, key: ResourceKey, want: Wanted, stood: str = "") -> None:
+        """Write all files, the unit first. Their note says how the unit stood and no digest: nothing counts as in effect
+        until marked again."""
         for file in want.files:
             path = self._path(file.path)
             look = self._looks.look(path, len(file.content))
             same = look is not None and look.digest == file.digest
-            self._owned.put(key, path, file.content, mode=_MODE, keep_before=not same)
+            note = f" {stood}" if stood else ""
+            self._owned.put(key, path, file.content, mode=_MODE, keep_before=not same, note=note)
 
     def mark_in_effect(self, want: Wanted) -> None:
-        self._owned.annotate(self._path(want.files[0].path), want.digest)
+        path = self._path(want.files[0].path)
+        stood = self.stood([path])
+        self._owned.annotate(path, f"{want.digest} {stood}" if stood else want.digest)
 
     def empty(self, paths: Sequence[str]) -> None:
         """Take what files of ours say, and leave the files: until what read them has read nothing, they are still to do."""
         for path in paths:
             entry = self._owned.entry(path)
             if entry is not None:
-                self._owned.put(entry.key, path, b"", mode=_MODE)
+                stood = _note(entry)[1]
+                self._owned.put(entry.key, path, b"", mode=_MODE, note=f" {stood}" if stood else "")
 
     def take_away(self, paths: Sequence[str]) -> None:
         """Remove files of ours, each unit after its drop-ins: a kill in between leaves the unit to be found."""
@@ -148,10 +160,11 @@ class UnitFiles:
             if said:
                 found.append(f"unit: {said}" if file.path == want.name else f"dropIns: {os.path.basename(path)} {said}")
         entry = self._owned.entry(self._path(want.files[0].path))
-        if not found and (entry is None or entry.key != key or entry.note != want.digest):
+        in_effect, stood = _note(entry) if entry is not None and entry.key == key else ("", "")
+        if not found and in_effect != want.digest:
             found.append(f"{'unit' if want.files[0].path == want.name else 'dropIns'}: not in effect yet")
         found += [f"files: {path} is left over" for path in self.left_over(key, want)]
-        return OnDisk(unit_there, tuple(found))
+        return OnDisk(unit_there, tuple(found), stood=stood)
 
     def _path(self, file: str) -> str:
         return f"{self._home.units}/{file}"
@@ -162,6 +175,12 @@ class UnitFiles:
         except PermanentError:  # WantedBy= may hold anything
             return False
         return True
+
+
+def _note(entry: Entry) -> tuple[str, str]:
+    """Return the digest in effect, "" for none, and how the unit stood before."""
+    digest, _, stood = entry.note.partition(" ")
+    return digest, stood
 
 
 def _difference(look: Look | None, digest: str) -> str:

@@ -8,11 +8,11 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from holdfast_edge.providers.disk.scratch import Scratch
 from holdfast_edge.providers.systemd.home import Home
 from holdfast_protocol.errors import PermanentError
 from holdfast_protocol.kinds.units import File
@@ -25,25 +25,27 @@ _PASSED_OVER: Final = re.compile(r"ignoring|refusing", re.IGNORECASE)
 
 
 class Verifier:
-    """`home`: which systemd. Without `systemd-analyze` nothing is verified."""
+    """`home`: which systemd; `state`: where the copies are. Without `systemd-analyze` nothing is verified."""
 
-    def __init__(self, home: Home, path: str = _PATH) -> None:
+    def __init__(self, home: Home, state: Path, path: str = _PATH) -> None:
         self._home = home
+        self._scratch = Scratch(state / "trial")
         self._path = path
         self._fine: set[str] = set()  # digests of what was verified
 
     def verify(self, unit: str, files: Sequence[File], digest: str) -> None:
-        """Raise PermanentError BadUnit with field and line for what systemd would not take as it is written."""
+        """Raise PermanentError BadUnit with field and line for what systemd would not take as it is written; TransientError
+        where there is no room for the copies."""
         program = shutil.which("systemd-analyze", path=self._path)
         if program is None or digest in self._fine:
             return
-        with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as folder:
+        with self._scratch.room() as room:
             for file in files:
-                path = Path(folder, file.path)
+                path = room / file.path
                 path.parent.mkdir(exist_ok=True)
                 path.write_bytes(file.content)
-            said = self._said(program, unit, folder)
-            found = list(_complaints(said, unit, folder))
+            said = self._said(program, unit, str(room))
+            found = list(_complaints(said, unit, str(room)))
         if found:
             more = f" (and {len(found) - _MOST} more)" if len(found) > _MOST else ""
             raise PermanentError(

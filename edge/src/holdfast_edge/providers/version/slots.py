@@ -9,7 +9,6 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import zipfile
 import zlib
 from collections.abc import Sequence
 from contextlib import closing
@@ -25,7 +24,9 @@ NAMES: Final = ("a", "b")
 MAX_WHEELS: Final = 100
 MAX_UNPACKED: Final = 1024 * 1024 * 1024  # bytes
 _TRIES: Final = (
-    "import holdfast_edge.agent, holdfast_edge.cli.main, holdfast_protocol; print(holdfast_protocol.VERSION)"
+    "import holdfast_edge.agent, holdfast_edge.cli.main, holdfast_edge.ingest.bridges, holdfast_edge.ingest.devices;"
+    "import holdfast_edge.ingest.supervisor, holdfast_edge.page.server;"
+    "import holdfast_protocol; print(holdfast_protocol.VERSION)"
 )
 _WITHIN: Final = 120.0  # seconds for a new version to say which it is
 
@@ -42,7 +43,11 @@ class Slots:
             raise ConflictError(f"{self.folder} has slots already", reason="Exists")
         for name in NAMES:
             (self.folder / name).mkdir(mode=0o755, parents=True, exist_ok=True)
-        shutil.copyfile(str(launcher.__file__), self.folder / "launch.py")
+        launcher.synced(str(self.folder.parent))
+        with open(self.folder / "launch.py", "wb") as file:
+            file.write(Path(str(launcher.__file__)).read_bytes())
+            file.flush()
+            os.fsync(file.fileno())  # a unit will start it
         launcher.write(str(self.folder / NAMES[0] / "slot.json"), {"version": version, "python": sys.executable})
         launcher.point(str(self.folder), NAMES[0])
 
@@ -84,6 +89,7 @@ class Slots:
         there = launcher.read(str(slot / "slot.json"))
         if (there.get("digest"), there.get("version")) == (mark, version):
             return mark
+        launcher.remove(str(slot / "slot.json"))  # first: what is cut off while it goes is not there any more
         shutil.rmtree(slot, ignore_errors=True)
         library = slot / "lib"
         library.mkdir(parents=True)
@@ -130,6 +136,8 @@ def _refuse_loose(wheels: Path, found: Sequence[Path]) -> None:
 
 
 def _unpack(wheel: Path, library: Path) -> None:
+    import zipfile  # the agent imports this module at each start, and unpacks once a version
+
     try:
         with zipfile.ZipFile(wheel) as archive:
             entries = archive.infolist()
