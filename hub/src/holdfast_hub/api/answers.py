@@ -82,6 +82,10 @@ def query(request: Request, kind: type[T]) -> T:
         raise InputError([Problem(message, path=path.rstrip("`").lstrip("."))]) from None
 
 
+class Deleting(msgspec.Struct, forbid_unknown_fields=True):
+    dry_run: bool = False  # say what would happen, and delete nothing
+
+
 def author(request: Request) -> str:
     """Return who asks, as they say themselves: whoever reaches the socket is trusted."""
     said = request.headers.get("holdfast-author", "")[:100]

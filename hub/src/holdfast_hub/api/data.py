@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from holdfast_hub.api import export
-from holdfast_hub.api.answers import author, body, query
+from holdfast_hub.api.answers import Deleting, author, body, query
 from holdfast_hub.operations import apply, bridges, commands, devices, history, objects, readings, sinks
 from holdfast_hub.operations.hub import Hub
 
@@ -103,7 +103,8 @@ async def get_bridge(hub: Hub, request: Request) -> Any:
 
 async def delete_sink(hub: Hub, request: Request) -> Any:
     """Delete a sink and its place; what it was not sent yet it will never be."""
-    return await apply.delete_object(hub, "Sink", request.path_params["name"], author=author(request))
+    dry_run = query(request, Deleting).dry_run
+    return await apply.delete_object(hub, "Sink", request.path_params["name"], author=author(request), dry_run=dry_run)
 
 
 def _named(request: Request) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 import msgspec
 from starlette.requests import Request
 
-from holdfast_hub.api.answers import author, body, query
+from holdfast_hub.api.answers import Deleting, author, body, query
 from holdfast_hub.blueprint.plain import Words
 from holdfast_hub.operations import apply, diff, ejection, instance_views, objects, render, schemas
 from holdfast_hub.operations.hub import Hub
@@ -97,7 +97,8 @@ async def get_blueprint_schema(hub: Hub, request: Request) -> Any:
 
 async def delete_blueprint(hub: Hub, request: Request) -> Any:
     """Delete a blueprint that has no instances."""
-    return await apply.delete_blueprint(hub, request.path_params["name"], author=author(request))
+    dry_run = query(request, Deleting).dry_run
+    return await apply.delete_blueprint(hub, request.path_params["name"], author=author(request), dry_run=dry_run)
 
 
 async def get_instances(hub: Hub, _: Request) -> Any:
@@ -112,7 +113,8 @@ async def get_instance(hub: Hub, request: Request) -> Any:
 
 async def delete_instance(hub: Hub, request: Request) -> Any:
     """Delete an instance; its sites remove what it made there."""
-    return await apply.delete_instance(hub, request.path_params["name"], author=author(request))
+    dry_run = query(request, Deleting).dry_run
+    return await apply.delete_instance(hub, request.path_params["name"], author=author(request), dry_run=dry_run)
 
 
 async def get_objects(hub: Hub, _: Request) -> Any:
@@ -132,9 +134,8 @@ async def get_object(hub: Hub, request: Request) -> Any:
 
 async def delete_object(hub: Hub, request: Request) -> Any:
     """Delete one of them; the targets of its sites follow."""
-    return await apply.delete_object(
-        hub, request.path_params["kind"], request.path_params["name"], author=author(request)
-    )
+    words, dry_run = request.path_params, query(request, Deleting).dry_run
+    return await apply.delete_object(hub, words["kind"], words["name"], author=author(request), dry_run=dry_run)
 
 
 TABLE: Final[tuple[tuple[Literal["GET", "POST", "PATCH", "DELETE"], str, Handler], ...]] = (

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 import msgspec
 from starlette.requests import Request
 
-from holdfast_hub.api.answers import author, body, query
+from holdfast_hub.api.answers import Deleting, author, body, query
 from holdfast_hub.operations import apply, holds, placement, reboots, site_views, sites, windows
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.operations.kits import KitWords, site_kit
@@ -89,7 +89,8 @@ async def patch_site(hub: Hub, request: Request) -> Any:
 
 async def delete_site(hub: Hub, request: Request) -> Any:
     """Forget a site; what runs there goes on."""
-    return await apply.delete_site(hub, request.path_params["name"], author=author(request))
+    dry_run = query(request, Deleting).dry_run
+    return await apply.delete_site(hub, request.path_params["name"], author=author(request), dry_run=dry_run)
 
 
 async def post_kit(hub: Hub, request: Request) -> Any:

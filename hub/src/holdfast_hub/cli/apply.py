@@ -6,6 +6,7 @@ import click
 
 from holdfast_hub.cli import exits, output, sources
 from holdfast_hub.cli.client import Client
+from holdfast_hub.cli.spans import patience
 
 
 @click.command()
@@ -15,7 +16,7 @@ from holdfast_hub.cli.client import Client
 @click.option("--dry-run", is_flag=True, help="Check everything and say what would happen; change nothing.")
 @click.option("--force", is_flag=True, help="Accept breaking changes of a blueprint's schema.")
 @click.option("--wait", "waiting", is_flag=True, help="Wait until every site of what the files say has converged.")
-@click.option("--timeout", type=float, default=120, show_default=True, metavar="SECONDS", help="How long --wait waits.")
+@click.option("--timeout", type=patience, default="120", metavar="TIME", help="How long --wait waits (default 2m).")
 @output.formatted()
 @click.pass_obj
 def apply(
@@ -74,6 +75,9 @@ def _print_applied(answer: dict[str, Any], form: str, dry_run: bool) -> None:
         sites = "1 site" if count == 1 else f"{count} sites"
         verb = "would get" if dry_run else "gets" if count == 1 else "get"
         output.say(f"{sites} {verb} a new target")
+        for owner in answer["unplaced"]:
+            where = f"`holdfast explain placement {owner} SITE` says why not"
+            output.say(output.printable(f"note: no site is in the placement of {owner}: {where}"))
 
 
 @click.command()
@@ -105,9 +109,8 @@ def _print_diff(answer: dict[str, Any], form: str) -> None:
         return
     for group in answer["groups"]:
         sites = group["sites"]
-        shown = ", ".join(sites[:5]) + (f" and {len(sites) - 5} more" if len(sites) > 5 else "")
         click.echo(
-            click.style(f"{len(sites)} site{'s' if len(sites) != 1 else ''}: {shown}", bold=True),
+            click.style(f"{len(sites)} site{'s' if len(sites) != 1 else ''}: {output.some(sites)}", bold=True),
             color=output.colourful(),
         )
         for line in group["diff"].splitlines():

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -54,17 +55,24 @@ class Client:
     def patch(self, path: str, body: Any) -> Any:
         return self._ask("PATCH", path, body, {})
 
-    def delete(self, path: str) -> Any:
-        return self._ask("DELETE", path, None, {})
+    def delete(self, path: str, **query: str | int | None) -> Any:
+        return self._ask("DELETE", path, None, query)
 
-    def events(self, timeout: float) -> Iterator[dict[str, Any]]:
-        """Yield the hub's events as they come, first an empty one once connected; `timeout` is in seconds of silence."""
-        connection = self._open("GET", "/v1/events", None, timeout)
-        response = connection.getresponse()
+    def events(self, deadline: float) -> Iterator[dict[str, Any]]:
+        """Yield the hub's events as they come, first an empty one once connected, until the stream ends or `deadline`
+        (monotonic seconds) is there.
+        """
+        connection = self._open("GET", "/v1/events", None, max(deadline - time.monotonic(), 0.001))
+        heard = connection.sock
         try:
+            response = connection.getresponse()
             yield {}
             data = ""
-            while line := response.readline(1_000_000).decode():
+            while (left := deadline - time.monotonic()) > 0:
+                heard.settimeout(left)
+                line = response.readline(1_000_000).decode()
+                if not line:
+                    return
                 if line.startswith("data:"):
                     data += line[5:].strip()
                 elif not line.strip() and data:
@@ -72,7 +80,10 @@ class Client:
                     data = ""
                 elif line.startswith(":"):
                     yield {}
-        except TimeoutError:
+        except (
+            OSError,
+            http.client.HTTPException,
+        ):  # silence until the deadline, or a hub that goes: the next one says so
             return
         finally:
             connection.close()

@@ -9,7 +9,7 @@ import click
 from holdfast_hub.cli import exits, output
 from holdfast_hub.cli.client import Client, segment
 from holdfast_hub.cli.exits import CliError
-from holdfast_hub.cli.holds import duration
+from holdfast_hub.cli.spans import duration
 
 _LOOK: Final = 0.2  # seconds between two looks at a command
 _LATE: Final = 60.0  # seconds after its deadline within which the hub has ended every command
@@ -99,7 +99,7 @@ def desire(client: Client, name: str, properties: tuple[str, ...], form: str) ->
             [
                 one["property"],
                 json.dumps(one["desired"]),
-                json.dumps(one["reported"]),
+                "-" if one["reported"] is None else json.dumps(one["reported"]),
                 output.age(one["reported_at"], now),
                 "yes" if one["settled"] else "no",
             ]

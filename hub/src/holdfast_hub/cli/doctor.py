@@ -72,18 +72,21 @@ def _hub(client: Client) -> Iterator[Finding]:
     yield Finding(
         "broker",
         broker["connected"],
-        f"{broker['url']} {'connected' if broker['connected'] else 'not connected'}",
+        f"{broker['url']} connected" if broker["connected"] else f"not connected: {broker['message'] or broker['url']}",
         "is it running, and does the hub's log say why it was refused?",
     )
     waiting = health["unpublished"]
     yield Finding("targets", waiting == 0, f"{waiting} waiting to be published", "they go out when the broker is back")
+    problems = health["problems"]
+    hint = "messages of strangers and of nodes that were replaced count here; what names a disk or a limit needs you"
+    yield Finding("what it could not do", not problems, "; ".join(problems[:5]) or "none", hint, advice=True)
     troubles: dict[str, tuple[Callable[[dict[str, Any]], bool], str]] = {
         "conflicts": (
             lambda site: site["state"] == "Conflict",
-            "holdfast site adopt NAME, if this hub's target is right",
+            "holdfast site adopt SITE..., if this hub's target is right",
         ),
         "failed sites": (lambda site: site["state"] in ("Failed", "Degraded"), "holdfast describe site NAME"),
     }
     for subject, (is_bad, hint) in troubles.items():
         bad = [site["name"] for site in sites if is_bad(site)]
-        yield Finding(subject, not bad, ", ".join(bad[:10]) or "none", hint)
+        yield Finding(subject, not bad, output.some(bad, 10) or "none", hint)

@@ -12,8 +12,8 @@ import click
 
 from holdfast_hub.cli import exits, output
 from holdfast_hub.cli.client import Client
-from holdfast_hub.cli.holds import duration
-from holdfast_hub.cli.readings import moment
+from holdfast_hub.cli.readings import between
+from holdfast_hub.cli.spans import duration
 
 GROUP: Final = 50_000  # rows of a Parquet row group: what is in memory at once
 _LARGEST: Final = 2**63
@@ -50,8 +50,7 @@ def export(
         _parquet()
         if out is None:
             exits.usage("Parquet is no text for a pipe", "--out readings.parquet")
-    query: dict[str, str | int | None] = {"site": site, "device": device, "metric": metric, "to": moment(until)}
-    query["from"] = moment(since)
+    query: dict[str, str | int | None] = {"site": site, "device": device, "metric": metric, **between(since, until)}
     query["form"] = "csv" if kind == "csv" else "jsonl"
     query["every"] = None if every is None else duration(every) * 1000
     if out is None:
@@ -61,6 +60,8 @@ def export(
     write = _write_parquet if kind == "parquet" else _write_text
     if out.exists() and not out.is_file():
         exits.usage(f"--out {out} is no plain file", "leave it out for standard output")
+    if not out.parent.is_dir():
+        exits.usage(f"--out {out}: no such folder")
     unfinished = out.with_name(f".{out.name}.part")
     with ExitStack() as undo:
         undo.callback(unfinished.unlink, missing_ok=True)

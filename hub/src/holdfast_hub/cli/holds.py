@@ -1,23 +1,13 @@
 """hold, release: a person's "leave it alone" from the hub."""
 
-import re
 import time
 from typing import Any
 
 import click
 
-from holdfast_hub.cli import exits, output
+from holdfast_hub.cli import output
 from holdfast_hub.cli.client import Client
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def duration(text: str) -> int:
-    """Return seconds from 90s, 30m, 2h or 2d."""
-    found = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
-    if found is None:
-        exits.usage(f"'{text}' is not a number with s, m, h or d", "90s, 30m, 2h, 2d")
-    return int(found[1]) * _UNITS[found[2]]
+from holdfast_hub.cli.spans import duration
 
 
 def columns(now: float) -> dict[str, Any]:

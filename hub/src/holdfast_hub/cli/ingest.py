@@ -15,7 +15,7 @@ def ingest() -> None:
     """Try the rules of a DeviceSource."""
 
 
-@ingest.command("test")
+@ingest.command("test", short_help="Show what samples become by rules.")
 @click.argument("rules", metavar="RULES")
 @click.argument("sample", metavar="SAMPLE")
 @click.option("--topic", default="", metavar="TOPIC", help="SAMPLE is one payload, published to this topic.")

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, Final
 
 import click
@@ -14,6 +15,7 @@ import click
 from holdfast_hub.cli.exits import CliError
 
 _WIDEST: Final = 100_000  # characters: no table is wider
+_FOLDED: Final = 40  # characters: the last column of a table for a person is folded to no less
 FORMATS: Final = ("table", "json", "yaml", "name")
 _COLOURS: Final = {
     "Converged": "green",
@@ -71,28 +73,38 @@ def emit(value: Any, form: str) -> None:
         click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print rows under column titles; an empty table says so on standard error."""
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], notes: Sequence[Sequence[str]] = ()) -> None:
+    """Print rows under column titles, each with its notes below it; an empty table says so on standard error."""
     cells = [[printable(str(cell)) for cell in row] for row in rows]
     if not cells:
         say("nothing there")
-    elif colourful():
+    elif colourful() and not any(notes):
         _rich_table(columns, cells)
     else:
-        widths = [max(len(title), *(len(row[index]) for row in cells)) for index, title in enumerate(columns)]
-        for row in [list(columns), *cells]:
-            click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        _plain_table(columns, cells, notes)
 
 
-def _rich_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def _plain_table(columns: Sequence[str], cells: Sequence[Sequence[str]], notes: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(title), *(len(row[index]) for row in cells)) for index, title in enumerate(columns)]
+    for row, below in zip_longest([list(columns), *cells], [(), *notes], fillvalue=()):
+        padded = [(cell, cell.ljust(width)) for cell, width in zip(row, widths, strict=True)]
+        line = "  ".join(click.style(text, fg=_COLOURS.get(cell)) for cell, text in padded) if colourful() else ""
+        click.echo((line or "  ".join(text for _, text in padded)).rstrip(), color=colourful())
+        for note in below:
+            click.echo(f"    {printable(note)}")
+
+
+def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for title in columns:
-        grid.add_column(title, no_wrap=title != columns[-1], overflow="fold")  # names are copied: nothing is cut
+    last = max(len(row[-1]) for row in rows)
+    for title in columns[:-1]:
+        grid.add_column(title, no_wrap=True)  # names are copied: nothing is cut
+    grid.add_column(columns[-1], overflow="fold", min_width=min(last, _FOLDED))
     for row in rows:
         grid.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
     least = Console(width=_WIDEST).measure(grid).minimum
@@ -119,13 +131,22 @@ def report(error: CliError, form: str = "table") -> None:
         click.echo(json.dumps({"error": body}), err=True)
         return
     if error.problems:
-        problems(error.problems)
+        problems(in_order(error.problems))
         wrong = sum(1 for problem in error.problems if problem.get("severity", "error") == "error")
         say(f"{wrong} error{'s' if wrong != 1 else ''}, nothing was changed")
     else:
         say(f"{click.style('error:', fg='red')} {printable(error.message)}")
     if error.hint:
         say(f"  try: {printable(error.hint)}")
+
+
+def in_order(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return problems as a reader goes through the files: those of each file by their lines, the files as they come."""
+    files = list(dict.fromkeys(problem.get("file") for problem in found))
+    return sorted(
+        found,
+        key=lambda one: (files.index(one.get("file")), one.get("line") or 0, one.get("column") or 0),
+    )
 
 
 def problems(found: Iterable[Mapping[str, Any]]) -> None:
@@ -145,6 +166,11 @@ def printable(text: str, *, styled: bool = False) -> str:
     """Return `text` without control characters a terminal would obey (its own colours kept when `styled`)."""
     kept = "\n\t\x1b" if styled else "\n\t"
     return "".join(char if char.isprintable() or char in kept else f"\\x{ord(char):02x}" for char in text)
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """Return the first of some names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def age(milliseconds: int | None, now: float) -> str:

@@ -6,10 +6,9 @@ from typing import Any, Final
 
 import click
 
-from holdfast_hub.cli import exits, output
+from holdfast_hub.cli import exits, output, spans
 from holdfast_hub.cli.client import Client, segment
-from holdfast_hub.cli.holds import duration
-from holdfast_protocol.calendar import durations
+from holdfast_hub.cli.spans import duration
 
 AGGREGATES: Final = ("count", "min", "max", "mean", "last")
 
@@ -28,13 +27,21 @@ def moment(text: str | None) -> int | None:
     return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
+def between(since: str | None, until: str | None) -> dict[str, str | int | None]:
+    """Return the API's words for a span of time; the first has to be before the second."""
+    start, end = moment(since), moment(until)
+    if start is not None and end is not None and start >= end:
+        exits.usage(f"--from {since} is not before --to {until}", "--from 3h --to 2h is the hour two hours ago")
+    return {"from": start, "to": end}
+
+
 @click.command()
 @click.option("--site", metavar="NAME", help="Of this site.")
 @click.option("--device", metavar="NAME", help="Of this device.")
 @click.option("--metric", metavar="NAME", help="Of this metric.")
 @click.option("--from", "since", metavar="TIME", help="Not before: RFC 3339, or an age such as 2h.")
 @click.option("--to", "until", metavar="TIME", help="Before this time.")
-@click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="How many at most.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="How many at most.")
 @click.option("--every", metavar="TIME", help="One row for each span of this length: 30s, 5m, 1h, 1d.")
 @click.option("--agg", type=click.Choice(AGGREGATES), help="With --every: only this of each span.")
 @click.option("--oldest-first", is_flag=True, help="Oldest first (the newest come first otherwise).")
@@ -55,7 +62,7 @@ def readings(
 ) -> None:
     """Query device readings by site, device, metric and time. Holes are shown as holes."""
     query: dict[str, str | int | None] = {"site": site, "device": device, "metric": metric, "limit": limit}
-    query |= {"from": moment(since), "to": moment(until), "order": "asc" if oldest_first else "desc"}
+    query |= {**between(since, until), "order": "asc" if oldest_first else "desc"}
     if every is not None:
         _buckets(client.get("/v1/readings/buckets", every=duration(every) * 1000, **query), agg, form)
         return
@@ -73,7 +80,7 @@ def readings(
                 item["site"],
                 item["device"],
                 item["metric"],
-                item["value"],
+                _cell(item["value"]),
                 item["unit"],
                 item["quality"],
             ]
@@ -87,7 +94,7 @@ def readings(
 
 
 def _taken(taken: dict[str, Any]) -> str:
-    loss, tiers = taken["loss"], ", ".join(f"--every {durations.written(each / 1000)}" for each in taken["tiers"])
+    loss, tiers = taken["loss"], ", ".join(f"--every {spans.written(each / 1000)}" for each in taken["tiers"])
     where = f"{taken['site']}/{taken['device']} {taken['metric']}"
     when = f"{_time(loss['since'])} to {_time(loss['until'])}"
     return f"retired: {where}: {loss['rows']} readings of {when}, {loss['reason']}" + (
@@ -107,20 +114,24 @@ def _buckets(answer: dict[str, Any], agg: str | None, form: str) -> None:
         ["TIME", "SITE", "DEVICE", "METRIC", *(name.upper() for name in shown), "UNIT", "TIER"],
         [
             [_time(item["time"]), item["site"], item["device"], item["metric"]]
-            + ([_shown(item[name]) for name in shown] if item["count"] or item["bad"] else _hole(item, len(shown)))
-            + [item["unit"], durations.written(item["tier"] / 1000) if item["tier"] else "-"]
+            + [_shown(item[name]) for name in shown]
+            + [item["unit"], spans.written(item["tier"] / 1000) if item["tier"] else "-"]
             for item in answer["items"]
         ],
+        [[] if item["count"] or item["bad"] else [_hole(item)] for item in answer["items"]],
     )
 
 
-def _hole(item: dict[str, Any], width: int) -> list[str]:
-    why = f" ({item['lost']})" if item["lost"] else ""
-    return [f"gap until {_time(item['until'])}{why}", *[""] * (width - 1)]
+def _hole(item: dict[str, Any]) -> str:
+    return f"gap until {_time(item['until'])}" + (f" ({item['lost']})" if item["lost"] else "")
 
 
 def _shown(value: Any) -> str:
-    return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else _cell(value)
+
+
+def _cell(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _time(milliseconds: int) -> str:
@@ -140,6 +151,7 @@ def ledger(client: Client, site: str, form: str) -> int:
     else:
         titles = ["node", "stream", "sent", "stored", "tombstoned", "retired", "pending", "exact"]
         output.table(
-            [title.upper() for title in titles], [[stream[title] for title in titles] for stream in answer["streams"]]
+            [title.upper() for title in titles],
+            [[_cell(stream[title]) for title in titles] for stream in answer["streams"]],
         )
     return exits.DONE if answer["exact"] else exits.NEGATIVE

@@ -43,4 +43,4 @@ def replay(client: Client, name: str, since: str | None, form: str) -> None:
     if form in ("json", "yaml"):
         output.emit(answer, form)
     else:
-        output.say(f"sink/{name}" if form == "name" else f"sink/{name}: {answer['replaying']} sequences to look at")
+        click.echo(f"sink/{name}" + ("" if form == "name" else f": {answer['replaying']} sequences to look at"))

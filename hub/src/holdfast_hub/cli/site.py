@@ -1,16 +1,17 @@
 """site: the places of the fleet."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from holdfast_hub.cli import exits, objects, output
+from holdfast_hub.cli import describe, exits, objects, output
 from holdfast_hub.cli.blueprint import empty, write_all
 from holdfast_hub.cli.client import Client, segment
 from holdfast_hub.cli.exits import CliError
-from holdfast_hub.cli.holds import duration
-from holdfast_hub.cli.kits import kit_options, write_kit
+from holdfast_hub.cli.kits import kit_options, kit_words, ready, write_kit
+from holdfast_hub.cli.spans import duration
 
 
 @click.group()
@@ -57,6 +58,12 @@ def add(
     **words: Any,
 ) -> None:
     """Add a site. With --kit, also write what its first node needs to join."""
+    if kit:
+        ready(kit)
+    elif without := kit_words(words):
+        exits.usage(
+            f"{', '.join(without)}: said of a kit, and none is to be written", "--kit DIR, or later `holdfast site kit`"
+        )
     body = {
         "name": name,
         "labels": pairs(labels),
@@ -89,10 +96,12 @@ def _print_added(name: str, answer: Any, form: str) -> None:
 @click.argument("name")
 @click.argument("folder")
 @kit_options
+@click.option("--force", is_flag=True, help="Replace a kit that is in FOLDER.")
 @output.formatted("table", "json", "name")
 @click.pass_obj
-def kit(client: Client, /, name: str, folder: str, form: str, **words: Any) -> None:
+def kit(client: Client, /, name: str, folder: str, force: bool, form: str, **words: Any) -> None:
     """Write a new configuration and key for a node into FOLDER; its former key is no longer accepted."""
+    ready(folder, replace=force)
     files = write_kit(client, name, folder, words)
     if form == "json":
         output.emit({"site": name, "folder": folder, "files": files}, form)
@@ -164,20 +173,20 @@ def _print_all(items: list[dict[str, Any]], form: str) -> None:
 def show(ctx: click.Context, name: str, form: str) -> None:
     """Show one site: the same as `holdfast describe site`."""
     if form == "table":
-        ctx.invoke(objects.describe, words=("site", name), form=form)
+        ctx.invoke(describe.describe, words=("site", name), form=form)
     else:
         _print_one(ctx.obj.get(f"/v1/sites/{segment(name)}"), form)
 
 
 @site.command()
-@click.argument("name")
+@click.argument("names", nargs=-1, required=True, metavar="SITE...")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @output.formatted("table", "json", "yaml", "name")
 @click.pass_obj
-def adopt(client: Client, name: str, yes: bool, form: str) -> None:
-    """End a conflict: this hub's target wins over the newer one the site holds (after a restore of the hub)."""
-    objects.confirm(f"Publish this hub's target to {name} over the newer one it holds?", yes)
-    _print_one(client.post(f"/v1/sites/{segment(name)}/adopt", {}), form)
+def adopt(client: Client, names: tuple[str, ...], yes: bool, form: str) -> int:
+    """End conflicts: this hub's target wins over the newer one each site holds (after a restore of the hub)."""
+    objects.confirm(f"Publish this hub's target to {output.some(names)} over the newer one held there?", yes)
+    return _of_each(client, "adopt", names, form)
 
 
 @site.command()
@@ -200,9 +209,28 @@ def reboot(client: Client, names: tuple[str, ...], reason: str, lasts: str, form
 
 
 @click.command()
-@click.argument("name", metavar="SITE")
+@click.argument("names", nargs=-1, required=True, metavar="SITE...")
 @output.formatted("table", "json", "yaml", "name")
 @click.pass_obj
-def retry(client: Client, name: str, form: str) -> None:
-    """Have a site try its target once more, after it rejected it or went back from it."""
-    _print_one(client.post(f"/v1/sites/{segment(name)}/retry", {}), form)
+def retry(client: Client, names: tuple[str, ...], form: str) -> int:
+    """Have sites try their target once more, after they rejected it or went back from it."""
+    return _of_each(client, "retry", names, form)
+
+
+def _of_each(client: Client, action: str, names: Sequence[str], form: str) -> int:
+    """Do one thing to each site: where it cannot be done holds up none of the others. Of one alone its error is the answer."""
+    names, done, failed = list(dict.fromkeys(names)), [], []
+    for name in names:
+        try:
+            done.append(client.post(f"/v1/sites/{segment(name)}/{action}", {}))
+        except CliError as error:
+            if len(names) == 1 or error.code == exits.UNREACHABLE:
+                raise
+            failed.append(error)
+    if len(names) == 1:
+        _print_one(done[0], form)
+    elif done:
+        _print_all(done, form)
+    for each in failed:
+        output.report(each, form)
+    return exits.DONE if not failed else exits.PARTLY if done else failed[0].code

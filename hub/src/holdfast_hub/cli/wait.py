@@ -1,7 +1,7 @@
 """wait: the hub's events instead of polling, and a look again at each."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -10,12 +10,13 @@ from holdfast_hub.cli import exits, output
 from holdfast_hub.cli.client import Client, segment
 from holdfast_hub.cli.exits import CliError
 from holdfast_hub.cli.objects import split
+from holdfast_hub.cli.spans import patience
 
 
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="TYPE/NAME")
 @click.option("--for", "state", default="Converged", show_default=True, metavar="STATE", help="The state to wait for.")
-@click.option("--timeout", type=float, default=60, show_default=True, metavar="SECONDS", help="How long to wait.")
+@click.option("--timeout", type=patience, default="60", metavar="TIME", help="How long: 90s, 30m (default 60s).")
 @output.formatted("table", "json", "yaml")
 @click.pass_obj
 def wait(client: Client, words: tuple[str, ...], state: str, timeout: float, form: str) -> int:
@@ -34,11 +35,10 @@ def wait(client: Client, words: tuple[str, ...], state: str, timeout: float, for
 def wait_for(client: Client, kind: str, names: Sequence[str], state: str, timeout: float, form: str = "table") -> int:
     """Return DONE once all have the state; raises CliError TIMED_OUT naming the ones that have not."""
     deadline = time.monotonic() + timeout
-    left = dict.fromkeys(names, "")
+    left: dict[str, Mapping[str, Any]] = {name: {} for name in names}
     for _ in _looks(client, deadline):
-        for name in list(left):
-            item = client.get(f"/v1/{kind}/{segment(name)}")
-            left[name] = item["state"]
+        for name, item in _items(client, kind, list(left)):
+            left[name] = item
             if item["state"].lower() == state.lower():
                 del left[name]
                 if form == "table":
@@ -48,17 +48,37 @@ def wait_for(client: Client, kind: str, names: Sequence[str], state: str, timeou
                 output.emit({"state": state, "names": list(names)}, form)
             return exits.DONE
     raise CliError(
-        f"not {state} after {timeout:g} s: " + ", ".join(f"{name} is {now}" for name, now in left.items()),
+        f"not {state} after {timeout:g} s: {_standing(left)}",
         exits.TIMED_OUT,
         reason="TimedOut",
         hint=f"holdfast describe {kind.rstrip('s')} {next(iter(left))}",
     )
 
 
-def _looks(client: Client, deadline: float) -> Any:
+def _items(client: Client, kind: str, names: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield each name with its object, of many sites by one question; raises CliError NOT_FOUND for one that is not there."""
+    listed = {}
+    if kind == "sites" and len(names) > 1:
+        listed = {item["name"]: item for item in client.get("/v1/sites")["items"]}
+    for name in names:
+        yield name, listed.get(name) or client.get(f"/v1/{kind}/{segment(name)}")
+
+
+def _standing(left: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return how many are in which state, naming the first of each; of one alone also why."""
+    said = []
+    for state in dict.fromkeys(item["state"] for item in left.values()):
+        those = [name for name, item in left.items() if item["state"] == state]
+        why = left[those[0]].get("message") if len(left) == 1 else ""
+        said.append(f"{output.some(those)} {'is' if len(those) == 1 else 'are'} {state}" + (f": {why}" if why else ""))
+    return "; ".join(said)
+
+
+def _looks(client: Client, deadline: float) -> Iterator[None]:
     """Yield once at the start and after every event until the deadline (seconds of the monotonic clock)."""
-    while (left := deadline - time.monotonic()) > 0:
-        for _ in client.events(timeout=left):
+    yield
+    while time.monotonic() < deadline:
+        for _ in client.events(deadline):
             yield
             if time.monotonic() >= deadline:
                 return

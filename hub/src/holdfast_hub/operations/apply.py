@@ -1,4 +1,4 @@
-"""Apply what files describe, all of it or nothing; and take away by name."""
+"""Apply what files describe, all of it or nothing; and take away by name. A dry run checks all the same."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -26,6 +26,7 @@ class Applied(msgspec.Struct, frozen=True):
     warnings: tuple[Problem, ...]
     sites: list[str]  # whose target changed
     audit: int  # id of the audit event; 0 when nothing was written
+    unplaced: list[str] = []  # Kind/name of instances that were created or changed and are on no site
 
 
 class Deleted(msgspec.Struct, frozen=True):
@@ -60,7 +61,8 @@ async def apply(
     proposal, enacted = await hub.database.call(applying)
     await _told(hub, enacted)
     warnings = (*proposal.warnings, *enacted.warnings)
-    return Applied(proposal.results, warnings, [str(site) for site in enacted.sites], enacted.event)
+    sites = [str(site) for site in enacted.sites]
+    return Applied(proposal.results, warnings, sites, enacted.event, list(enacted.unplaced))
 
 
 def proposed(
@@ -79,7 +81,7 @@ def proposed(
         return proposing.propose(files, words)
 
 
-async def delete_blueprint(hub: Hub, name: str, *, author: str) -> Deleted:
+async def delete_blueprint(hub: Hub, name: str, *, author: str, dry_run: bool = False) -> Deleted:
     """Raises NotFoundError, and ConflictError while instances of it exist."""
 
     def deleting() -> Enacted:
@@ -93,12 +95,13 @@ async def delete_blueprint(hub: Hub, name: str, *, author: str) -> Deleted:
                 resource=f"Blueprint/{name}",
                 hint="delete its instances first",
             )
-        return hub.enact(Change(blueprints={row.name: None}), Note(author, "delete", (f"Blueprint/{name}",)))
+        note = Note(author, "delete", (f"Blueprint/{name}",))
+        return hub.enact(Change(blueprints={row.name: None}), note, dry_run=dry_run)
 
     return await _deleted(hub, deleting, f"Blueprint/{name}")
 
 
-async def delete_instance(hub: Hub, name: str, *, author: str) -> Deleted:
+async def delete_instance(hub: Hub, name: str, *, author: str, dry_run: bool = False) -> Deleted:
     """Take an instance away; its sites get targets without its resources. `name` is Kind/name, or a name only one has.
 
     What was made of plain manifests goes with its blueprint.
@@ -109,7 +112,7 @@ async def delete_instance(hub: Hub, name: str, *, author: str) -> Deleted:
         held = hub.fleet.instance(row.owner)
         of_one = _is_of_manifests(hub, held.blueprint)
         change = Change({held.blueprint: None} if of_one else {}, {held.owner: None})
-        return hub.enact(change, Note(author, "delete", (held.owner,)))
+        return hub.enact(change, Note(author, "delete", (held.owner,)), dry_run=dry_run)
 
     return await _deleted(hub, deleting, row.owner)
 
@@ -120,26 +123,28 @@ def _is_of_manifests(hub: Hub, blueprint: str) -> bool:
     return MADE_FROM in (metadata.get("annotations") or {}) and others == 1
 
 
-async def delete_object(hub: Hub, kind: str, name: str, *, author: str) -> Deleted:
+async def delete_object(hub: Hub, kind: str, name: str, *, author: str, dry_run: bool = False) -> Deleted:
     """Take a placed object away; its sites get targets without it. Raises NotFoundError."""
 
     def deleting() -> Enacted:
         owner = hub.fleet.object(kind, name).owner
-        return hub.enact(Change(objects={owner: None}), Note(author, "delete", (owner,)))
+        return hub.enact(Change(objects={owner: None}), Note(author, "delete", (owner,)), dry_run=dry_run)
 
     return await _deleted(hub, deleting, f"{kind}/{name}")
 
 
-async def delete_site(hub: Hub, name: str, *, author: str) -> Deleted:
+async def delete_site(hub: Hub, name: str, *, author: str, dry_run: bool = False) -> Deleted:
     """Forget a site. What runs there goes on running: nobody told it otherwise."""
 
     def deleting() -> Enacted:
         row = hub.fleet.site(name).row
         holds: dict[str, HoldRow | None] = {each.id: None for each in hub.fleet.holds.values() if each.site == row.name}
-        return hub.enact(Change(sites={row.name: None}, holds=holds), Note(author, "delete", (f"Site/{name}",)))
+        note = Note(author, "delete", (f"Site/{name}",))
+        return hub.enact(Change(sites={row.name: None}, holds=holds), note, dry_run=dry_run)
 
     deleted = await _deleted(hub, deleting, f"Site/{name}")
-    hub.keys.forget(SiteName(name))
+    if not dry_run:
+        hub.keys.forget(SiteName(name))
     return deleted
 
 

@@ -6,7 +6,7 @@ them. [inv: commit-before-ack]
 
 import contextlib
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,11 +20,11 @@ from holdfast_hub.store import sinks, status
 from holdfast_hub.store.reader import Reader
 from holdfast_protocol.bridging.rules import NONE
 from holdfast_protocol.bridging.standing import BridgeState
-from holdfast_protocol.errors import HoldfastError, NotFoundError, PermanentError, TransientError, WireError
+from holdfast_protocol.errors import HoldfastError, NotFoundError, PermanentError, TransientError, WireError, first_of
 from holdfast_protocol.kinds import bridge, hub_bridge
 from holdfast_protocol.kinds.bridge import Place
 from holdfast_protocol.relay.opening import bounds_of, plan_of
-from holdfast_protocol.relay.queue import open_queue
+from holdfast_protocol.relay.queue import Bounds, Queue, open_queue
 from holdfast_protocol.relay.readings import Feed
 from holdfast_protocol.relay.run import Relay
 from holdfast_protocol.runtime.link import LONGEST, Backoff
@@ -36,6 +36,7 @@ HUB: Final = "hub"  # stands where a site's name does
 LOOK: Final = 2.0  # seconds between two looks for bridges that were made, changed or deleted
 IDLE: Final = 1.0  # seconds between two looks for readings
 BATCH: Final = 2_000  # readings handed over at once
+BEGUN: Final = "begun"  # the note of a queue that says whose it is
 CHANCE: Final = 1.0  # of the longest wait after a failure
 
 
@@ -56,11 +57,13 @@ class BridgeView(msgspec.Struct, frozen=True):
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """A bridge as it is to run; of another, it starts anew. `labels` by site, of the sites whose readings go out."""
+    """A bridge as it is to run; of another, it starts anew. `labels` by site, of the sites whose readings go out; `begun`
+    as its place: of one that was deleted and made anew, nothing that waits is its own."""
 
     name: str
     spec: dict[str, Any]
     labels: dict[str, dict[str, str]]
+    begun: int = 0
 
 
 class HubBridges:
@@ -86,14 +89,14 @@ class HubBridges:
                 await self._hub.clock.sleep(LOOK)
 
     async def _adjust(self, group: anyio.abc.TaskGroup) -> None:
-        wanted = {each.name: each for each in await self._hub.store.read(self._wanted)}
+        await keep_places(self._hub)
+        wanted = {each.name: each for each in await self._known()}
         for name, (held, scope, ended) in list(self._running.items()):
             if wanted.get(name) != held:
                 scope.cancel()
                 await ended.wait()
                 del self._running[name]
                 self._hub.bridges.pop(name, None)
-        await keep_places(self._hub)
         await anyio.to_thread.run_sync(self._clear, set(wanted))
         for name, each in wanted.items():
             if name not in self._running:
@@ -102,6 +105,10 @@ class HubBridges:
                 self._hub.bridges[name] = BridgeState(name)
                 group.start_soon(self._run_one, each, scope, ended, name=f"bridge {name}")
 
+    async def _known(self) -> list[Wanted]:
+        found = await self._hub.store.read(self._wanted)
+        return await self._hub.streams.database.call(self._begun, found)
+
     def _wanted(self, _: sqlite3.Connection) -> list[Wanted]:
         fleet = self._hub.fleet
         return [
@@ -109,6 +116,12 @@ class HubBridges:
             for row in fleet.objects.values()
             if row.kind == bridge.KIND
         ]
+
+    def _begun(self, wanted: Sequence[Wanted]) -> list[Wanted]:
+        """Return those that have their place by now, with its beginning."""
+        with self._hub.streams.database.reading() as connection:
+            found = [(each, sinks.begun(connection, place_of(each.name))) for each in wanted]
+        return [msgspec.structs.replace(each, begun=begun) for each, begun in found if begun]
 
     def _clear(self, names: set[str]) -> None:
         for path in self._folder.glob("*.db*"):
@@ -125,7 +138,7 @@ class HubBridges:
                     try:
                         await self._serve(wanted, state)
                     except* HoldfastError as group:
-                        error = _first(group)
+                        error = first_of(group)
                         state.problem = f"{error.reason}: {error.message}"[:500]
                     if clock.boottime() - began > LONGEST:
                         backoff.reset()
@@ -143,8 +156,7 @@ class HubBridges:
             username, password = self._login
             local = msgspec.structs.replace(plan.local, username=username, password=password)
             plan = msgspec.structs.replace(plan, local=local)
-        path = self._folder / f"{wanted.name}.db"
-        queue = await anyio.to_thread.run_sync(open_queue, path, bounds_of(want), self._hub.clock)
+        queue = await anyio.to_thread.run_sync(self._queue, wanted, bounds_of(want))
         try:
             relay = Relay(plan, queue, state, self._hub.clock)
             namespace = want.spec.values.get("namespace", "")
@@ -156,24 +168,44 @@ class HubBridges:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(queue.close)
 
+    def _queue(self, wanted: Wanted, bounds: Bounds) -> Queue:
+        """Return the queue of a bridge, without what waits in that of one of its name which was deleted."""
+        path = self._folder / f"{wanted.name}.db"
+        queue, begun = open_queue(path, bounds, self._hub.clock), b"%d" % wanted.begun
+        try:
+            if queue.note(BEGUN) not in (b"", begun):
+                queue.close()
+                path.unlink()
+                queue = open_queue(path, bounds, self._hub.clock)
+            queue.keep_note(BEGUN, begun)
+        except OSError as error:
+            raise TransientError(f"{path}: {error.strerror}", reason="DiskFull") from error
+        except HoldfastError:
+            queue.close()
+            raise
+        return queue
+
     async def _feed(self, wanted: Wanted, feed: Feed, has_rules: bool) -> None:
         """Hand over what is stored, for ever. Without rules for readings only its place moves on."""
         place, sites = place_of(wanted.name), frozenset(wanted.labels) if has_rules else frozenset()
         while True:
             taken = await self._reader.run(lambda connection: sinks.take(connection, place, sites, BATCH))
             # One that was changed, or has other sites now, starts anew: those would be passed over.
-            if taken is None or wanted not in await self._hub.store.read(self._wanted):
+            if taken is None or wanted not in await self._known():
                 await self._hub.clock.sleep(IDLE)
                 continue
             try:
                 await feed.put_about([(_reading(each), _about(each, wanted.labels)) for each in taken.entries])
-                await self._hub.streams.database.call(self._advance, place, taken)
+                await self._hub.streams.database.call(self._advance, wanted, taken)
             except TransientError as error:
                 await self._hub.clock.sleep(error.after or IDLE)
 
-    def _advance(self, place: str, taken: sinks.Taken) -> None:
+    def _advance(self, wanted: Wanted, taken: sinks.Taken) -> None:
+        """Move its place on, and not that of another of its name."""
+        place = place_of(wanted.name)
         with self._hub.streams.database.transaction() as connection:
-            sinks.advance(connection, place, taken, len(taken.entries), 0, self._hub.now())
+            if sinks.begun(connection, place) == wanted.begun:
+                sinks.advance(connection, place, taken, len(taken.entries), 0, self._hub.now())
 
 
 async def list_bridges(hub: Hub) -> list[BridgeView]:
@@ -215,11 +247,3 @@ def _about(entry: sinks.Entry, labels: Mapping[str, Mapping[str, str]]) -> dict[
     site = entry.series.site
     known = {f"label.{key}": value or NONE for key, value in labels.get(site, {}).items()}
     return {"site": site, "node": entry.series.node, **known}
-
-
-def _first(group: BaseExceptionGroup[HoldfastError]) -> HoldfastError:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, HoldfastError)
-    return error

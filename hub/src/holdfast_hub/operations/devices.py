@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from holdfast_hub.operations.hub import Hub
+from holdfast_hub.operations.readings import check_site
 from holdfast_hub.store import audit, commands, devices
 from holdfast_hub.store.devices import Desired, DeviceRow, Metric, Words
 from holdfast_protocol.errors import InputError, NotFoundError, Problem, WireError
@@ -63,6 +64,7 @@ async def list_devices(hub: Hub, asked: Listing) -> list[DeviceItem]:
     """Return devices by site and name; those forgotten are not there until they speak again."""
     if not 1 <= asked.limit <= devices.MAX_LISTED:
         raise InputError([Problem(f"must be 1 to {devices.MAX_LISTED}", path="limit")])
+    await check_site(hub, asked.site)
     said = await hub.store.read(lambda connection: devices.words(connection, asked.site))
     wanted = asked.limit + sum(words.forgotten is not None for words in said.values())
     rows = await hub.reader.run(lambda connection: devices.find(connection, asked.site, "", wanted))

@@ -72,7 +72,7 @@ class Fleet:
     def load(self, connection: sqlite3.Connection, partitions: Sequence[Partition]) -> None:
         """Read everything committed; for a fleet nothing was made in yet."""
         facts = status.facts(connection, partitions)
-        self.colliding = {SiteName(each.site) for each in status.problems(connection) if each.channel == "placement"}
+        self.colliding = {SiteName(site) for site in status.refused_sites(connection)}
         self.make(
             Change(
                 {row.name: row for row in blueprints.load(connection)},

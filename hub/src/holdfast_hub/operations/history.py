@@ -8,7 +8,7 @@ from typing import Final, Literal
 import msgspec
 
 from holdfast_hub.operations.hub import Hub
-from holdfast_hub.operations.readings import Moment
+from holdfast_hub.operations.readings import Moment, check_site
 from holdfast_hub.store import buckets, series
 from holdfast_hub.store.buckets import Bucket
 from holdfast_hub.store.series import Chosen, Place, Row, SeriesRow, StreamName
@@ -55,13 +55,13 @@ class Page(msgspec.Struct, frozen=True):
 async def reduced(hub: Hub, asked: Asked) -> list[Bucket]:
     """Return readings as buckets, with what is missing between two of them as one bucket of count 0."""
     problems = [*_length(asked.every)]
-    if asked.limit < 1:
-        problems.append(Problem("must be at least 1", path="limit"))
+    if not 1 <= asked.limit <= MAX_BUCKETS:
+        problems.append(Problem(f"must be 1 to {MAX_BUCKETS}", path="limit", hint="holdfast export gives all"))
     if problems:
         raise InputError(problems)
     chosen = Chosen(asked.site, asked.device, asked.metric, asked.since, asked.until)
-    limit = min(asked.limit, MAX_BUCKETS)
-    found = await hub.reader.run(lambda connection: buckets.find(connection, chosen, asked.every, limit))
+    await check_site(hub, asked.site)
+    found = await hub.reader.run(lambda connection: buckets.find(connection, chosen, asked.every, asked.limit))
     return found if asked.order == "desc" else found[::-1]
 
 
@@ -75,6 +75,7 @@ async def spans(hub: Hub, asked: Exporting) -> AsyncIterator[list[Bucket]]:
     """Yield every bucket of a selection that holds something, metric by metric, the oldest first. Raises InputError."""
     if problems := _length(asked.every):
         raise InputError(problems)
+    await check_site(hub, asked.site)
     chosen = Chosen(asked.site, asked.device, asked.metric, asked.since, asked.until)
     for rows in buckets.identities(await hub.reader.run(partial(series.choose, chosen=chosen))):
         while found := await hub.reader.run(
@@ -89,6 +90,7 @@ async def spans(hub: Hub, asked: Exporting) -> AsyncIterator[list[Bucket]]:
 
 async def pages(hub: Hub, asked: Exporting) -> AsyncIterator[Page]:
     """Yield every reading of a selection, series by series; what arrives meanwhile may be in it or not."""
+    await check_site(hub, asked.site)
     chosen = Chosen(asked.site, asked.device, asked.metric, asked.since, asked.until)
     for row in await hub.reader.run(lambda connection: series.choose(connection, chosen)):
         after: Place | None = None

@@ -69,7 +69,7 @@ def _problems(sites: Sequence[str], resources: Sequence[str], seconds: int, reas
     if not sites:
         found.append(Problem("name at least one site", path="sites"))
     if not 0 < seconds <= MAX_SECONDS:
-        found.append(Problem(f"a hold lasts 1 to {MAX_SECONDS} seconds", path="seconds"))
+        found.append(Problem(f"a hold lasts 1 second to {MAX_SECONDS // 86_400} days", path="seconds"))
     if not reason.strip() or len(reason) > MAX_TEXT:
         found.append(Problem(f"a hold needs a reason of at most {MAX_TEXT} characters", path="reason"))
     if len(resources) > MAX_RESOURCES:

@@ -53,6 +53,7 @@ class Enacted(msgspec.Struct, frozen=True):
     moves: tuple[Move, ...]
     event: int  # of the audit; 0 on a dry run
     warnings: tuple[Problem, ...] = ()
+    unplaced: tuple[str, ...] = ()  # instances of the change that no site has
 
     @property
     def sites(self) -> list[SiteName]:
@@ -66,15 +67,14 @@ class Hub:
         self,
         store: Store,
         streams: StreamStore,
-        readings: ReadingStore,
         identity: Identity,
         feed: Feed,
         clock: Clock,
     ) -> None:
         self.store = store
         self.streams = streams
-        self.readings = readings
         self.reader = Reader(streams.database.path)
+        self.readings = ReadingStore(self.reader)
         self.upkeep = Reader(streams.database.path, within=UPKEEP)  # what people ask waits for none of it
         self.sinks: dict[str, Health] = {}
         self.bridges: dict[str, BridgeState] = {}  # those the hub runs itself
@@ -121,6 +121,7 @@ class Hub:
         refused: such a site keeps its target and the problem is noted, until a later change resolves it.
         """
         touched, back = self.fleet.make(change)
+        unplaced = tuple(owner for owner, row in change.instances.items() if row and not self.fleet.sites_of(owner))
         try:
             with self.database.reading() as connection:
                 moves, collisions, warned = self._moves(connection, touched)
@@ -131,7 +132,7 @@ class Hub:
             if dry_run or (facts and not moves and not collisions):
                 if dry_run:
                     self.fleet.make(back)
-                return Enacted(change, tuple(moves), 0, warnings)
+                return Enacted(change, tuple(moves), 0, warnings, unplaced)
             with self.database.transaction() as connection:
                 self._write(connection, change, moves)
                 self._note_collisions(connection, touched, collisions)
@@ -147,7 +148,7 @@ class Hub:
             self.fleet.make(back)
             raise
         self.fleet.colliding = (self.fleet.colliding - touched) | set(collisions)
-        return Enacted(change, tuple(moves), event, warnings)
+        return Enacted(change, tuple(moves), event, warnings, unplaced)
 
     def _moves(
         self, connection: sqlite3.Connection, touched: set[SiteName]

@@ -26,7 +26,7 @@ class InstanceItem(msgspec.Struct, frozen=True):
     sites: int
     converged: int
     state: str
-    created: int
+    changed: int
     phase: str = ""  # the worst of its sites' words, ERROR, IN_PROGRESS or ACTIVE; "" when they evaluate nothing of it
 
 
@@ -47,7 +47,7 @@ class BlueprintItem(msgspec.Struct, frozen=True):
     kind: str
     revision: int
     instances: int
-    created: int
+    changed: int
 
 
 def instance_item(scene: Scene, row: InstanceRow) -> tuple[InstanceItem, list[SiteState]]:

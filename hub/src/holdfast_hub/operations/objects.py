@@ -19,7 +19,7 @@ class ObjectItem(msgspec.Struct, frozen=True):
     name: str
     kind: str
     sites: int
-    created: int
+    changed: int  # milliseconds since 1970, when it was last written
 
 
 async def list_objects(hub: Hub, kind: str = "") -> list[ObjectItem]:

@@ -1,21 +1,23 @@
 """What devices said, and the account of it: readings, gaps, the ledger of a site's streams."""
 
-import heapq
 import sqlite3
-from functools import partial
+from collections.abc import Sequence
+from itertools import islice
 from typing import Annotated, Final, Literal
 
 import msgspec
 
 from holdfast_hub.operations.hub import Hub
-from holdfast_hub.store import coarse, retired, series
-from holdfast_hub.store.readings import EVER, MAX_LIMIT, StoredReading
+from holdfast_hub.store import coarse, retired, series, streams
+from holdfast_hub.store.readings import EVER, MAX_LIMIT, StoredReading, newest
 from holdfast_hub.store.retired import Loss
 from holdfast_hub.store.series import Chosen
-from holdfast_hub.store.streams import Gap
-from holdfast_protocol.errors import InputError, Problem
+from holdfast_hub.store.streams import Gap, StreamLedger
+from holdfast_protocol.errors import InputError, NotFoundError, Problem
+from holdfast_protocol.wire.names import SiteName
 
 GAPS: Final = 200  # shown with one answer
+MAX_HOLES: Final = 1000  # shown with an account
 Moment = Annotated[int, msgspec.Meta(ge=-EVER, le=EVER)]  # milliseconds since 1970
 
 
@@ -79,21 +81,34 @@ class Ledger(msgspec.Struct, frozen=True):
     exact: bool
 
 
+async def check_site(hub: Hub, site: str) -> None:
+    """Raise NotFoundError for a site, if one is named, that is none and never was: a deleted one has its readings still."""
+    if not site or await hub.store.read(lambda _: SiteName(site) in hub.fleet.sites):
+        return
+    if not await hub.streams.reader.run(lambda connection: streams.has_spoken(connection, site)):
+        raise NotFoundError(f"no site {site[:80]!r}", reason="NoSuchSite", hint="holdfast get sites")
+
+
 async def readings(hub: Hub, asked: Asked) -> Readings:
-    """Return readings of one site, or of all."""
-    if asked.limit < 1:
-        raise InputError([Problem("must be at least 1", path="limit")])
-    limit = min(asked.limit, MAX_LIMIT)
+    """Return readings of one site, or of all. Raises InputError, NotFoundError."""
+    if not 1 <= asked.limit <= MAX_LIMIT:
+        raise InputError([Problem(f"must be 1 to {MAX_LIMIT}", path="limit", hint="holdfast export gives all")])
+    await check_site(hub, asked.site)
     sites = await _sites(hub, asked.site)
-    found = [
-        await hub.readings.find(site, asked.device, asked.metric, since=asked.since, until=asked.until, limit=limit)
-        for site in sites
-    ]
-    newest = heapq.nlargest(limit, (each for part in found for each in part), key=lambda each: each.time)
-    gaps = [SiteGap(site, gap) for site in sites for gap in await hub.streams.gaps(site, limit=GAPS)]
     chosen = Chosen(asked.site, asked.device, asked.metric, asked.since, asked.until)
-    gone = await hub.reader.run(partial(_taken, chosen=chosen))
-    return Readings(newest if asked.order == "desc" else newest[::-1], gaps[:GAPS], gone)
+
+    def reading(connection: sqlite3.Connection) -> Readings:
+        found = newest(connection, sites, asked.device, asked.metric, asked.since, asked.until, asked.limit)
+        return Readings(
+            found if asked.order == "desc" else found[::-1], _gaps(connection, sites), _taken(connection, chosen)
+        )
+
+    return await hub.reader.run(reading)
+
+
+def _gaps(connection: sqlite3.Connection, sites: Sequence[str]) -> list[SiteGap]:
+    every = (SiteGap(site, gap) for site in sites for gap in streams.gaps(connection, site, GAPS))
+    return list(islice(every, GAPS))
 
 
 def _taken(connection: sqlite3.Connection, chosen: Chosen) -> list[Taken]:
@@ -120,14 +135,20 @@ async def _sites(hub: Hub, site: str) -> list[str]:
 
 async def ledger(hub: Hub, site: str) -> Ledger:
     """Return the account of every stream of a site. Raises NotFoundError for one never heard of."""
-    accounts = await hub.streams.ledger(site)
+
+    def reading(
+        connection: sqlite3.Connection,
+    ) -> tuple[list[StreamLedger], dict[tuple[str, str, str], int], list[Gap]]:
+        account = streams.ledger(connection, site)
+        return account, retired.counts(connection, site), streams.gaps(connection, site, MAX_HOLES)
+
+    accounts, gone, holes = await hub.streams.reader.run(reading)
     if not accounts:
         await hub.store.read(lambda _: hub.fleet.site(site))
-    gone = await hub.reader.run(lambda connection: retired.counts(connection, site))
     gaps: dict[tuple[str, str, str], list[tuple[int, int, str]]] = {}
-    for gap in await hub.streams.gaps(site):
+    for gap in holes:
         gaps.setdefault((gap.node, gap.stream, gap.incarnation), []).append((gap.first, gap.last, gap.reason))
-    streams = [
+    found = [
         StreamAccount(
             each.node,
             each.stream,
@@ -143,4 +164,4 @@ async def ledger(hub: Hub, site: str) -> Ledger:
         )
         for each in accounts
     ]
-    return Ledger(site, streams, all(each.exact for each in streams))
+    return Ledger(site, found, all(each.exact for each in found))

@@ -5,7 +5,7 @@ What is to be done is found out beside ingest, on a connection that only reads; 
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -17,10 +17,10 @@ from holdfast_hub.operations import folding
 from holdfast_hub.operations.folding import PAUSE
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.store import folding as copies
-from holdfast_hub.store import freed, retired, series, sizes
+from holdfast_hub.store import freed, retired, series, sizes, status
 from holdfast_hub.store.retired import Reason
 from holdfast_hub.store.series import Chosen, SeriesRow
-from holdfast_protocol.errors import InputError, TransientError
+from holdfast_protocol.errors import HoldfastError, InputError, TransientError, render
 from holdfast_protocol.wire.names import SiteName
 from holdfast_protocol.wire.topics import STREAM_CLASSES
 
@@ -40,13 +40,35 @@ class Due(msgspec.Struct, frozen=True):
 
 
 async def retire_readings(hub: Hub, *, ages: bool = True) -> int:
-    """Keep up copies and bounds at every site, and take away what is too old if `ages`; return how many readings went."""
-    await folding.fold(hub)
+    """Keep up copies and bounds at every site, and take away what is too old if `ages`; return how many readings went.
+
+    What could not be done (a full disk, too much to look at in time) is a problem of its site, or of the hub, until it
+    could, and holds up no other site."""
+    await _tried(hub, "", "copies", partial(folding.fold, hub))
     total = 0
     for site in await hub.store.read(lambda _: _bounded(hub)):
-        total += await _retire_at(hub, site, ages=ages)
-    await give_back(hub)
+        total += await _tried(hub, site, "retention", partial(_retire_at, hub, site, ages=ages))
+    await _tried(hub, "", "retention", partial(give_back, hub))
     return total
+
+
+async def _tried(hub: Hub, site: str, what: str, work: Callable[[], Awaitable[int]]) -> int:
+    """Do some work and return its number, 0 for one that failed."""
+    try:
+        done = await work()
+    except (TransientError, InputError) as error:
+        with contextlib.suppress(TransientError):  # the disk that is full may be that of hub.db, too
+            await hub.store.write(partial(_note, site=site, what=what, error=error, at=hub.now()))
+        done = 0
+    else:
+        if await hub.store.read(lambda connection: status.has_problem(connection, site, what)):
+            with contextlib.suppress(TransientError):
+                await hub.store.write(lambda connection: status.clear_problem(connection, site, what))
+    return done
+
+
+def _note(connection: sqlite3.Connection, *, site: str, what: str, error: HoldfastError, at: int) -> None:
+    status.add_problem(connection, site=site, node="", channel=what, reason=error.reason, message=render(error), at=at)
 
 
 async def _retire_at(hub: Hub, site: SiteName, *, ages: bool) -> int:
@@ -114,34 +136,45 @@ def _too_much(connection: sqlite3.Connection, rows: Sequence[SeriesRow], spec: S
 
 async def _retire(hub: Hub, site: SiteName, specs: Sequence[Spec], due: Due, reason: Reason) -> int:
     """Take away what is due, slice by slice, as long as these are the policies of the site; return how many readings."""
+    if due.every:
+        await _retire_spans(hub, site, specs, due)
+        return 0
     database, total, after = hub.streams.database, 0, retired.BEGINNING
 
-    def retiring(after: retired.Key) -> list[retired.Key]:
+    def retiring(found: Sequence[retired.Old]) -> None:
         with database.transaction() as connection:
-            return retired.retire(connection, due.series, due.stream_class, due.before, after, reason)
+            retired.retire(connection, due.series, found, reason)
+
+    while True:
+        found = await hub.upkeep.run(
+            partial(retired.oldest, series=due.series, stream_class=due.stream_class, before=due.before, after=after)
+        )
+        if not found or await hub.store.read(lambda _: _specs(hub, site)) != specs:
+            return total
+        await database.call(retiring, found)
+        total += len(found)
+        if len(found) < retired.SLICE:
+            return total
+        after = found[-1][:3]
+        await hub.clock.sleep(PAUSE)
+
+
+async def _retire_spans(hub: Hub, site: SiteName, specs: Sequence[Spec], due: Due) -> None:
+    database = hub.streams.database
 
     def retiring_spans() -> int:
         with database.transaction() as connection:
             return retired.retire_spans(connection, due.series, due.every, due.before)
 
     while await hub.store.read(lambda _: _specs(hub, site)) == specs:
-        if due.every:
-            if await database.call(retiring_spans) < retired.SLICE:
-                return 0
-            await hub.clock.sleep(PAUSE)
-            continue
-        keys = await database.call(retiring, after)
-        total += len(keys)
-        if len(keys) < retired.SLICE:
-            return total
-        after = keys[-1]
+        if await database.call(retiring_spans) < retired.SLICE:
+            return
         await hub.clock.sleep(PAUSE)
-    return total
 
 
-async def give_back(hub: Hub) -> None:
-    """Give the disk back what nothing is in any more."""
-    database = hub.streams.database
+async def give_back(hub: Hub) -> int:
+    """Give the disk back what nothing is in any more; return in how many slices."""
+    database, slices = hub.streams.database, 0
 
     def giving(most: int) -> None:
         with database.transaction() as connection:
@@ -149,7 +182,9 @@ async def give_back(hub: Hub) -> None:
 
     while most := await hub.upkeep.run(freed.surplus):
         await database.call(giving, most)
+        slices += 1
         await hub.clock.sleep(PAUSE)
+    return slices
 
 
 async def run_retention(hub: Hub) -> None:
@@ -157,7 +192,6 @@ async def run_retention(hub: Hub) -> None:
     await hub.clock.sleep(FIRST)
     look = 0
     while True:
-        with contextlib.suppress(TransientError, InputError):  # a full disk, too much to look at: the next run goes on
-            await retire_readings(hub, ages=look % AGES == 0)
+        await retire_readings(hub, ages=look % AGES == 0)
         look += 1
         await hub.clock.sleep(EVERY)

@@ -1,7 +1,7 @@
 """Sites, their nodes and targets, for reading."""
 
 import sqlite3
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -16,6 +16,8 @@ from holdfast_hub.store.status import NodeRow
 from holdfast_protocol.errors import ConflictError, NotFoundError
 from holdfast_protocol.wire.messages import RebootStatus
 from holdfast_protocol.wire.target import Content
+
+PROBLEMS: Final = 20  # of no site, shown with the hub's health
 
 
 class NodeView(msgspec.Struct, frozen=True):
@@ -133,15 +135,16 @@ async def show_node(hub: Hub, name: str) -> NodeView:
     return found[0]
 
 
-async def counts(hub: Hub) -> dict[str, int]:
-    """Return how many sites, sites online, instances and unpublished targets there are."""
+async def counts(hub: Hub) -> dict[str, Any]:
+    """Return how many sites, sites online, instances and unpublished targets there are, and the problems of no site."""
 
-    def counting(connection: sqlite3.Connection) -> dict[str, int]:
+    def counting(connection: sqlite3.Connection) -> dict[str, Any]:
         return {
             "sites": len(hub.fleet.sites),
             "online": status.count_online(connection, hub.now() - SILENCE),
             "instances": len(hub.fleet.instances),
             "unpublished": targets.count_waiting(connection),
+            "problems": _problems(connection, "")[:PROBLEMS],
         }
 
     return await hub.store.read(counting)
@@ -180,10 +183,7 @@ async def show_site(hub: Hub, name: str) -> dict[str, Any]:
             "holds": [hold for said in heard for hold in said.holds],
             "problems": [
                 *(problem for said in heard for problem in said.problems),
-                *(
-                    f"{each.channel}: {each.reason}: {each.message} ({each.count} times)"
-                    for each in status.problems(connection, name)
-                ),
+                *_problems(connection, name),
             ],
             "history": audit.newest(connection, HISTORY, f"Site/{name}"),
         }
@@ -193,6 +193,14 @@ async def show_site(hub: Hub, name: str) -> dict[str, Any]:
         found = await hub.streams.records(name, "p0", kind, limit=HISTORY)
         shown[title] = [{"node": each.node, "at": each.record.at, **each.record.body} for each in found]
     return shown
+
+
+def _problems(connection: sqlite3.Connection, site: str) -> list[str]:
+    """Return what the hub could not take or do of a site, of "" what belongs to none, the newest first."""
+    return [
+        f"{each.channel}: {each.reason}: {each.message} ({each.count} times)"
+        for each in status.problems(connection, site)
+    ]
 
 
 async def show_target(hub: Hub, name: str) -> dict[str, Any]:

@@ -105,7 +105,7 @@ class NATSOutlet:
                     refusal += await self._publish(entries[start : start + WINDOW])
         except (self._nats.errors.Error, TimeoutError, *_LOST) as error:
             hidden = self._trouble if isinstance(error, self._nats.errors.NoServersError) else None
-            raise unreachable(hidden or error) from error
+            raise unreachable(hidden or error, ", ".join(self._wanted.servers)) from error
         return refusal
 
     async def _publish(self, entries: Sequence[Entry]) -> Refusal:

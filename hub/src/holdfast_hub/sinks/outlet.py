@@ -9,6 +9,7 @@ import msgspec
 
 from holdfast_hub.store.sinks import Entry
 from holdfast_protocol.errors import PermanentError, TransientError
+from holdfast_protocol.runtime.refusals import refusal_text
 
 MAX_SECRET: Final = 64 * 1024  # bytes
 MAX_WHY: Final = 500  # characters
@@ -61,11 +62,10 @@ def missing(package: str, extra: str) -> PermanentError:
     return PermanentError(f"{package} is not installed", reason="NoDriver", hint=hint)
 
 
-def unreachable(error: BaseException | str) -> TransientError:
-    """Return what a library's error, or word, is to a sink: one line of it."""
-    text = " ".join(str(error).split())
-    name = "" if isinstance(error, str) else type(error).__name__
-    return TransientError(": ".join(part for part in (name, text) if part)[:MAX_WHY], reason="Unreachable")
+def unreachable(error: BaseException | str, where: str = "") -> TransientError:
+    """Return what a library's error, or word, is to a sink: one line of it, and of what was tried."""
+    text = " ".join(error.split()) if isinstance(error, str) else refusal_text(error)
+    return TransientError(": ".join(part for part in (where, text) if part)[:MAX_WHY], reason="Unreachable")
 
 
 async def secret(path: str) -> str:
@@ -74,7 +74,7 @@ async def secret(path: str) -> str:
         data = await anyio.to_thread.run_sync(_beginning, path)
         text = data.decode().rstrip("\r\n") if len(data) <= MAX_SECRET else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise TransientError(f"{path}: {error}", reason="NoSecret") from None
+        raise TransientError(f"{path}: {refusal_text(error)}", reason="NoSecret") from None
     if not text:
         raise TransientError(f"{path} is empty, or too large", reason="NoSecret")
     return text

@@ -55,7 +55,8 @@ class Poster:
                     self._ask, url, body, headers, abandon_on_cancel=True, limiter=self._limiter
                 )
         except (OSError, http.client.HTTPException, ValueError) as error:  # of hosts and headers that cannot be
-            raise unreachable(error) from error
+            where = url.partition("://")[2].partition("/")[0]
+            raise unreachable(error, where) from error
 
     def _ask(self, url: str, body: bytes, headers: dict[str, str]) -> Answer:
         parts = urlsplit(url)

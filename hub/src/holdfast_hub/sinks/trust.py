@@ -4,6 +4,7 @@ import ssl
 
 from holdfast_hub.blueprint.destinations import TLS
 from holdfast_protocol.errors import TransientError
+from holdfast_protocol.runtime.refusals import refusal_text
 
 
 def tls_context(wanted: TLS | None) -> ssl.SSLContext:
@@ -18,5 +19,5 @@ def tls_context(wanted: TLS | None) -> ssl.SSLContext:
             context.load_cert_chain(wanted.certificate_file, wanted.key_file)
     except OSError as error:  # an SSLError is one; neither names the file
         named = ", ".join(each for each in (wanted.ca_file, wanted.certificate_file, wanted.key_file) if each)
-        raise TransientError(f"{named}: {error}", reason="BadCertificate") from None
+        raise TransientError(f"{named}: {refusal_text(error)}", reason="BadCertificate") from None
     return context

@@ -10,6 +10,7 @@ from holdfast_hub.store.series import Chosen
 from holdfast_protocol.wire.readings import Value
 
 MAX_LISTED: Final = 10_000  # of a site, as in the schema
+MAX_METRICS: Final = 2_000  # of a device that are looked at, by name
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -66,7 +67,7 @@ def find(connection: sqlite3.Connection, site: str, device: str, limit: int) -> 
 
 def _device(connection: sqlite3.Connection, site: str, device: str, first_seen: int) -> DeviceRow:
     newest: dict[tuple[str, str], Metric] = {}
-    for row in series.choose(connection, Chosen(site, device)):
+    for row in series.every(connection, Chosen(site, device), MAX_METRICS):
         end = series.newest(connection, row)
         value, time = (None, None) if end is None else (end.value, end.time)
         one = Metric(row.metric, row.unit, row.node, value, time, row.quality)
@@ -76,6 +77,12 @@ def _device(connection: sqlite3.Connection, site: str, device: str, first_seen: 
     metrics = tuple(sorted(newest.values(), key=lambda one: (one.metric, one.unit)))
     last = max(metrics, key=lambda one: one.time or 0)
     return DeviceRow(site, device, first_seen, last.time or 0, last.node, metrics)
+
+
+def spoke_elsewhere(connection: sqlite3.Connection, site: str, device: str, node: str) -> bool:
+    """Return whether another node, too, has sent readings of a device. Reads readings.db."""
+    query = "SELECT 1 FROM series WHERE site = ? AND device = ? AND node != ? LIMIT 1"
+    return connection.execute(query, (site, device, node)).fetchone() is not None
 
 
 def words(connection: sqlite3.Connection, site: str = "") -> dict[tuple[str, str], Words]:

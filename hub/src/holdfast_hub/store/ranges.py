@@ -51,8 +51,8 @@ def chain_at(connection: sqlite3.Connection, stream: Stream, sequence: int) -> b
 def holds(connection: sqlite3.Connection, stream: Stream, each: Placed) -> bool:
     """Return whether a group is decided already. Raises Forked when something else is in its place."""
     overlap = connection.execute(
-        "SELECT first, last FROM ranges WHERE stream = ? AND last >= ? AND first <= ? LIMIT 1",
-        (stream.id, each.first, each.last),
+        "SELECT 1 FROM (SELECT last FROM ranges WHERE stream = ? AND first <= ? ORDER BY first DESC LIMIT 1) WHERE last >= ?",
+        (stream.id, each.last, each.first),
     ).fetchone()
     if overlap is None:
         return False
@@ -77,7 +77,8 @@ def cover(
 ) -> None:
     """Note first..last, of which nothing was decided, as decided. Raises Forked when it does not fit its neighbours."""
     left = connection.execute(
-        "SELECT first, before, after FROM ranges WHERE stream = ? AND first < ? AND last = ?",
+        "SELECT first, before, after FROM (SELECT * FROM ranges WHERE stream = ? AND first < ? ORDER BY first DESC LIMIT 1)"
+        " WHERE last = ?",
         (stream.id, first, first - 1),
     ).fetchone()
     right = connection.execute(
@@ -103,7 +104,7 @@ def bury(connection: sqlite3.Connection, stream: Stream, each: Placed, size: int
     if known and known != each.after:
         raise Forked
     counted = connection.execute(
-        "SELECT coalesce(sum(size), 0) FROM gaps WHERE stream = ? AND first >= ? AND last <= ? AND reason = ?",
+        "SELECT coalesce(sum(size), 0) FROM gaps WHERE stream = ?1 AND first BETWEEN ?2 AND ?3 AND last <= ?3 AND reason = ?4",
         (stream.id, each.first, each.last, reason),
     ).fetchone()[0]
     size = max(size - counted, 0)  # a tombstone grows at the node: the rest of it is new
@@ -123,7 +124,8 @@ def undecided(connection: sqlite3.Connection, stream: Stream, first: int, last: 
     """Return the parts of first..last nothing is known of."""
     found = []
     for start, end in connection.execute(
-        "SELECT first, last FROM ranges WHERE stream = ? AND last >= ? AND first <= ? ORDER BY first",
+        "SELECT first, last FROM ranges WHERE stream = ?1 AND last >= ?2 AND first <= ?3 AND first >="  # none overlap
+        " coalesce((SELECT max(first) FROM ranges WHERE stream = ?1 AND first <= ?2), ?2) ORDER BY first",
         (stream.id, first, last),
     ).fetchall():
         if start > first:

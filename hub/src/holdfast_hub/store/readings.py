@@ -3,13 +3,12 @@
 import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from heapq import merge
-from itertools import islice
+from heapq import heappush, heapreplace
 from typing import Final
 
 import msgspec
 
-from holdfast_protocol.runtime.sqlite import Database
+from holdfast_hub.store.reader import Reader
 from holdfast_protocol.wire.readings import Series, Value
 
 # SQLite's binding gives up the interpreter at every step, and each time waits for it again behind a busy event loop:
@@ -89,9 +88,9 @@ def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
 
 
 class ReadingStore:
-    def __init__(self, database: Database) -> None:
-        """`database` is the one `streams.open_streams` opened."""
-        self._database = database
+    def __init__(self, reader: Reader) -> None:
+        """`reader` is one of the file that `streams.open_streams` opened."""
+        self._reader = reader
 
     async def find(
         self,
@@ -105,22 +104,46 @@ class ReadingStore:
     ) -> list[StoredReading]:
         """Return the newest `limit` readings of a site in the order of their times.
 
-        Empty names mean any. `since` is included and `until` is not; None means no bound.
+        Empty names mean any. `since` is included and `until` is not; None means no bound. Raises InputError when it
+        takes too long.
         """
-        return await self._database.call(self._find, site, device, metric, since, until, min(limit, MAX_LIMIT))
+        most = min(limit, MAX_LIMIT)
+        found = await self._reader.run(lambda held: newest(held, [site], device, metric, since, until, most))
+        return found[::-1]
 
-    def _find(
-        self, site: str, device: str, metric: str, since: int | None, until: int | None, limit: int
-    ) -> list[StoredReading]:
-        with self._database.reading() as connection:
-            series = connection.execute(
-                "SELECT id, kind, site, node, device, metric, unit, quality FROM series"
-                " WHERE site = ?1 AND (?2 = '' OR device = ?2) AND (?3 = '' OR metric = ?3)",
-                (site, device, metric),
-            ).fetchall()
-            found = [_newest(connection, number, kind, names, since, until, limit) for number, kind, *names in series]
-            newest = list(islice(merge(*found, key=lambda reading: reading.time, reverse=True), limit))
-        return newest[::-1]
+
+def newest(
+    connection: sqlite3.Connection,
+    sites: Iterable[str],
+    device: str,
+    metric: str,
+    since: int | None,
+    until: int | None,
+    limit: int,
+) -> list[StoredReading]:
+    """Return the newest `limit` readings of some sites, newest first; no more than that is held at any time."""
+    best: list[
+        tuple[int, int, StoredReading]
+    ] = []  # a heap: the oldest, and of those at one time the last found, first
+    low, count = -EVER if since is None else since, 0
+    for site in sites:
+        series = connection.execute(
+            "SELECT id, kind, site, node, device, metric, unit, quality FROM series"
+            " WHERE site = ?1 AND (?2 = '' OR device = ?2) AND (?3 = '' OR metric = ?3)",
+            (site, device, metric),
+        ).fetchall()
+        for number, kind, *names in series:
+            for each in _newest(connection, number, kind, names, low, until, limit):
+                count -= 1
+                if len(best) < limit:
+                    heappush(best, (each.time, count, each))
+                elif each.time > best[0][0]:
+                    heapreplace(best, (each.time, count, each))
+                else:
+                    break
+            if len(best) == limit:
+                low = max(low, best[0][0])
+    return [each for _, _, each in sorted(best, reverse=True)]
 
 
 def _newest(
@@ -128,7 +151,7 @@ def _newest(
     number: int,
     kind: str,
     names: _Names,
-    since: int | None,
+    since: int,
     until: int | None,
     limit: int,
 ) -> Iterator[StoredReading]:
@@ -136,7 +159,7 @@ def _newest(
     for time, value, incarnation, sequence in connection.execute(
         "SELECT time, value, incarnation, sequence FROM readings JOIN streams ON streams.id = stream"
         " WHERE series = ? AND time >= ? AND time < ? ORDER BY time DESC, stream DESC, sequence DESC LIMIT ?",
-        (number, -EVER if since is None else since, EVER if until is None else until, limit),
+        (number, since, EVER if until is None else until, limit),
     ):
         yield StoredReading(site, node, device, metric, time, _value(kind, value), unit, quality, incarnation, sequence)
 

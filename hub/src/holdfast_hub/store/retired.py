@@ -5,6 +5,7 @@
 
 import sqlite3
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -25,10 +26,14 @@ _WHICH: Final = (
     f" AND NOT {WAITS}"
 )
 _OLD: Final = f"SELECT time, stream, sequence, {sizes.BYTES}{_WHICH} ORDER BY time, stream, sequence LIMIT ?7"
-# One statement: SQLite's binding gives up the interpreter at every step (`store.readings`).
-_DELETE: Final = f"DELETE{_WHICH} AND (time, stream, sequence) <= (?7, ?8, ?9)"
+# One statement: SQLite's binding gives up the interpreter at every step (`store.readings`). Each row is found by its key.
+_DELETE: Final = (
+    "DELETE FROM readings WHERE (series, time, stream, sequence) IN"
+    " (SELECT ?, column1, column2, column3 FROM (VALUES {}))"
+)
 
 Key = tuple[int, int, int]  # time, stream, sequence
+Old = tuple[int, int, int, int]  # and its bytes
 BEGINNING: Final[Key] = (-(2**63), -(2**63), -(2**63))
 
 
@@ -44,24 +49,24 @@ class Loss(msgspec.Struct, frozen=True):
     rows: int
 
 
-def retire(
-    connection: sqlite3.Connection, series: int, stream_class: str, before: int, after: Key, reason: Reason
-) -> list[Key]:
-    """Delete the oldest readings of a series after a key and before a time, in ms, but its newest; return their keys.
+def oldest(connection: sqlite3.Connection, series: int, stream_class: str, before: int, after: Key) -> list[Old]:
+    """Return the oldest readings of a series after a key and before a time, in ms, but its newest. Only reads.
 
-    Fewer than SLICE: there are no more."""
-    found = connection.execute(_OLD, (series, before, stream_class, *after, SLICE)).fetchall()
+    Fewer than SLICE: there are no more. What is found here nobody else deletes."""
+    return connection.execute(_OLD, (series, before, stream_class, *after, SLICE)).fetchall()
+
+
+def retire(connection: sqlite3.Connection, series: int, found: Sequence[Old], reason: Reason) -> None:
+    """Delete readings of a series that `oldest` returned."""
     for stream, count in Counter(stream for _, stream, _, _ in found).items():
         connection.execute(
             "INSERT INTO retired VALUES (?1, ?2) ON CONFLICT DO UPDATE SET readings = readings + ?2", (stream, count)
         )
-    if found:
-        last = found[-1]
-        gone = connection.execute(_DELETE, (series, min(before, last[0] + 1), stream_class, *after, *last[:3])).rowcount
-        assert gone == len(found)
-        sizes.take(connection, series, [(time, stream, size) for time, stream, _, size in found])
-        _count(connection, series, 0, reason, found[0][0], last[0] + 1, len(found))
-    return [(time, stream, sequence) for time, stream, sequence, _ in found]
+    keys = [field for each in found for field in each[:3]]
+    gone = connection.execute(_DELETE.format(", ".join(["(?, ?, ?)"] * len(found))), (series, *keys)).rowcount
+    assert gone == len(found)
+    sizes.take(connection, series, [(time, stream, size) for time, stream, _, size in found])
+    _count(connection, series, 0, reason, found[0][0], found[-1][0] + 1, len(found))
 
 
 def has_older_spans(connection: sqlite3.Connection, series: int, every: int, before: int) -> bool:

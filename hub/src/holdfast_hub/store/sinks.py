@@ -61,6 +61,12 @@ def end(connection: sqlite3.Connection, name: str) -> None:
     _trim(connection)
 
 
+def begun(connection: sqlite3.Connection, name: str) -> int:
+    """Return when a place was begun, milliseconds since 1970, 0 for none: one that was ended and begun anew is another."""
+    row = connection.execute("SELECT since FROM sinks WHERE name = ?", (name,)).fetchone()
+    return row[0] if row else 0
+
+
 def names(connection: sqlite3.Connection) -> set[str]:
     return {name for (name,) in connection.execute("SELECT name FROM sinks")}
 

@@ -182,6 +182,16 @@ def add_problem(
     )
 
 
+def has_problem(connection: sqlite3.Connection, site: str, channel: str) -> bool:
+    query = "SELECT 1 FROM problems WHERE site = ? AND channel = ? LIMIT 1"
+    return connection.execute(query, (site, channel)).fetchone() is not None
+
+
+def refused_sites(connection: sqlite3.Connection) -> set[str]:
+    """Return the sites that keep their targets because what is placed there does not go together."""
+    return {site for (site,) in connection.execute("SELECT site FROM problems WHERE channel = 'placement'")}
+
+
 def clear_problem(connection: sqlite3.Connection, site: str, channel: str) -> None:
     connection.execute("DELETE FROM problems WHERE site = ? AND channel = ?", (site, channel))
 

@@ -2,12 +2,14 @@
 
 import sqlite3
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
 
 from holdfast_hub.store.ranges import Stream
+from holdfast_hub.store.reader import Reader
 from holdfast_protocol.runtime.sqlite import Database, migrations
 from holdfast_protocol.wire.batch import Group, Placed
 from holdfast_protocol.wire.messages import Record
@@ -94,48 +96,29 @@ class StreamStore:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.reader = Reader(database.path)  # of its own: accounts do not wait for long questions
 
     async def ledger(self, site: str) -> list[StreamLedger]:
         """Return the account of every stream of a site, the newest of each class last."""
-        return await self.database.call(self._ledger, site)
-
-    def _ledger(self, site: str) -> list[StreamLedger]:
-        with self.database.reading() as connection:
-            rows = connection.execute(
-                "SELECT site, node, class, incarnation, state, since, high - origin, stored, tombstoned,"
-                " high - origin - stored - tombstoned FROM streams WHERE site = ? ORDER BY node, class, id",
-                (site,),
-            ).fetchall()
-        return [StreamLedger(*row) for row in rows]
+        return await self.reader.run(partial(ledger, site=site))
 
     async def gaps(self, site: str, *, limit: int = 1000) -> list[Gap]:
         """Return the newest `limit` gaps of a site, newest first."""
-        return await self.database.call(self._gaps, site, limit)
-
-    def _gaps(self, site: str, limit: int) -> list[Gap]:
-        with self.database.reading() as connection:
-            rows = connection.execute(
-                "SELECT node, class, incarnation, first, last, size, reason, received"
-                " FROM gaps JOIN streams ON streams.id = gaps.stream WHERE site = ?"
-                " ORDER BY received DESC, gaps.stream, first DESC LIMIT ?",
-                (site, limit),
-            ).fetchall()
-        return [Gap(*row) for row in rows]
+        return await self.reader.run(partial(gaps, site=site, limit=limit))
 
     async def records(self, site: str, stream: str = "", kind: str = "", *, limit: int = 100) -> list[StoredRecord]:
         """Return the newest `limit` records of a site, newest first; empty names mean any."""
-        return await self.database.call(self._records, _NEWEST, (site, stream, stream, kind, kind, limit))
+        return await self._records(_NEWEST, (site, stream, stream, kind, kind, limit))
 
     async def records_after(self, position: int, *, limit: int = 1000) -> list[StoredRecord]:
         """Return the records after `position` (0: from the first) of all sites, in order.
 
         A consumer that keeps the last position it has dealt with sees each record, in order, also after a crash.
         """
-        return await self.database.call(self._records, _AFTER, (position, limit))
+        return await self._records(_AFTER, (position, limit))
 
-    def _records(self, query: str, values: tuple[Any, ...]) -> list[StoredRecord]:
-        with self.database.reading() as connection:
-            rows = connection.execute(query, values).fetchall()
+    async def _records(self, query: str, values: tuple[Any, ...]) -> list[StoredRecord]:
+        rows = await self.reader.run(lambda connection: connection.execute(query, values).fetchall())
         return [
             StoredRecord(position, site, node, name, incarnation, sequence, Record(kind, at, msgspec.json.decode(body)))
             for position, site, node, name, incarnation, sequence, kind, at, body in rows
@@ -143,16 +126,38 @@ class StreamStore:
 
     async def rejected(self, site: str, *, limit: int = 100) -> list[Rejected]:
         """Return the newest `limit` rejected messages of a site, newest first."""
-        return await self.database.call(self._rejected, site, limit)
-
-    def _rejected(self, site: str, limit: int) -> list[Rejected]:
-        with self.database.reading() as connection:
-            rows = connection.execute(
+        rows = await self.reader.run(
+            lambda connection: connection.execute(
                 "SELECT site, node, class, reason, message, size, payload, received FROM rejected"
                 " WHERE site = ? ORDER BY id DESC LIMIT ?",
                 (site, limit),
             ).fetchall()
+        )
         return [Rejected(*row) for row in rows]
+
+
+def ledger(connection: sqlite3.Connection, site: str) -> list[StreamLedger]:
+    rows = connection.execute(
+        "SELECT site, node, class, incarnation, state, since, high - origin, stored, tombstoned,"
+        " high - origin - stored - tombstoned FROM streams WHERE site = ? ORDER BY node, class, id",
+        (site,),
+    )
+    return [StreamLedger(*row) for row in rows]
+
+
+def has_spoken(connection: sqlite3.Connection, site: str) -> bool:
+    """Return whether anything ever came from a site."""
+    return connection.execute("SELECT 1 FROM streams WHERE site = ? LIMIT 1", (site,)).fetchone() is not None
+
+
+def gaps(connection: sqlite3.Connection, site: str, limit: int) -> list[Gap]:
+    rows = connection.execute(
+        "SELECT node, class, incarnation, first, last, size, reason, received"
+        " FROM gaps JOIN streams ON streams.id = gaps.stream WHERE site = ?"
+        " ORDER BY received DESC, gaps.stream, first DESC LIMIT ?",
+        (site, limit),
+    )
+    return [Gap(*row) for row in rows]
 
 
 def find(connection: sqlite3.Connection, site: str, node: str, name: str, incarnation: str) -> Stream | None:

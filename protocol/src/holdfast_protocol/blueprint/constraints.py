@@ -59,7 +59,7 @@ def _json(text: str) -> Any:
         data = text.encode()
         return strict.parse(data, limit=len(data))
     except (WireError, UnicodeEncodeError) as error:
-        raise ValueError(f"default is not JSON: {error}") from None
+        raise ValueError(f"default: {error}") from None
 
 
 def _default(schema: Schema, _: str, value: str) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from holdfast_protocol.errors import WireError
 from holdfast_protocol.kinds import nft_text
 from holdfast_protocol.kinds.nft_text import Chain
+from holdfast_protocol.kinds.way import Way
 from holdfast_protocol.wire.names import is_name
 
 MAX_RULES: Final = 500
@@ -60,15 +61,6 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: Policy = Policy()
     rules: tuple[Rule, ...] = ()
     ruleset: str = ""
-
-
-class Way(msgspec.Struct, frozen=True):
-    """Where the agent reaches its hub's broker. A host that is a name is not resolved: its address may change.
-    `broker`: where it reaches the site's own, of another machine."""
-
-    host: str
-    port: int
-    broker: tuple[str, int] | None = None
 
 
 def table_of(name: str) -> str:

@@ -1,6 +1,6 @@
 """Plain values against a Struct: everything that does not fit, each with its path, where msgspec names the first only."""
 
-import difflib
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final
 
@@ -77,8 +77,8 @@ def _struct(value: dict[str, Any], info: inspect.StructType, path: Path, nulls: 
         if key in fields:
             _walk(each, fields[key].type, (*path, key), nulls, found)
         elif info.forbid_unknown_fields:
-            near = difflib.get_close_matches(key[:80], fields, 1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(fields))}"
+            near = _near(key, fields)
+            hint = f"did you mean {near}?" if near else f"known: {', '.join(sorted(fields))}"
             found.append(Flaw((*path, key), f"unknown field {key[:80]!r}", hint))
     for name, field in fields.items():
         if field.required and (name not in value or (nulls and value[name] is None)):
@@ -104,10 +104,17 @@ def _literal(value: Any, info: inspect.LiteralType, path: Path, found: list[Flaw
     if any(type(value) is type(each) and value == each for each in info.values):
         return
     words = [str(each) for each in info.values if each != ""]
-    near = difflib.get_close_matches(str(value)[:80], words, 1)
-    hint = f"did you mean {near[0]}?" if near else ""
+    near = _near(str(value), words)
+    hint = f"did you mean {near}?" if near else ""
     said = repr(value[:60]) if isinstance(value, str) else _got(value)
     found.append(Flaw(path, f"{said} is none of {', '.join(words)}", hint))
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    """Return which of the known words was probably meant, "" for none."""
+    import difflib  # only for mistakes
+
+    return next(iter(difflib.get_close_matches(word[:80], list(known), 1)), "")
 
 
 def _is_atom(value: Any, info: inspect.Type) -> bool:

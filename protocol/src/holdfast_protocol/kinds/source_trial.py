@@ -1,7 +1,9 @@
 """What samples become by the rules in a file, with no device and no broker: `ingest test` of hub and site. Pure."""
 
+import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -64,12 +66,21 @@ def shown(each: Tried) -> str:
         lines = [f"   dropped{by}"]
     else:
         lines = [
-            f"   {one.device} {one.metric} = {one.value!r} {one.unit}".rstrip()
-            + f" at {one.time} {one.quality} {each.stream}{by}"
+            f"   {one.device} {one.metric} = {json.dumps(one.value, ensure_ascii=False)} {one.unit}".rstrip()
+            + f" at {_moment(one.time)} {one.quality} {each.stream}{by}"
             for one in each.readings
         ]
     text = "\n".join([head, *lines])
     return "".join(sign if sign.isprintable() or sign == "\n" else f"\\x{ord(sign):02x}" for sign in text)
+
+
+def _moment(milliseconds: int) -> str:
+    """Return a time as RFC 3339 in UTC; as it is when no calendar has it."""
+    try:
+        at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return str(milliseconds)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _source(rules: str, file: str) -> tuple[Any, Wanted]:

@@ -129,23 +129,24 @@ def _csv(payload: bytes, reader: Reader) -> list[dict[str, str]]:
     if "\0" in text:
         raise Unfit("BadText", "a NUL in CSV")
     try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=reader.csv.separator, strict=True))
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=reader.csv.separator, strict=True)
+        rows = [(lines.line_num, row) for row in lines if row]
     except csv.Error as error:
         raise Unfit("BadCsv", f"not CSV: {error}") from None
-    rows = [row for row in rows if row]
-    columns = list(reader.csv.columns) or ([cell.strip() for cell in rows.pop(0)] if rows else [])
+    columns = list(reader.csv.columns) or ([cell.strip() for cell in rows.pop(0)[1]] if rows else [])
     if len(rows) > MAX_LINES or len(columns) > MAX_COLUMNS:
         raise Unfit(
             "TooMany", f"{len(rows)} lines of {len(columns)} columns, the limits are {MAX_LINES}, {MAX_COLUMNS}"
         )
     if len(set(columns)) != len(columns) or "" in columns:
         raise Unfit("BadCsv", "a column without a name, or two with one")
-    for number, row in enumerate(rows, start=1):
+    for number, row in rows:
         if len(row) != len(columns):
-            raise Unfit("BadCsv", f"line {number} has {len(row)} cells, {len(columns)} columns are named")
+            cells = f"{len(row)} cell{'' if len(row) == 1 else 's'}"
+            raise Unfit("BadCsv", f"line {number} has {cells}, {len(columns)} columns are named")
     if not rows:
         raise Unfit("Empty", "no line but the header")
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+    return [dict(zip(columns, row, strict=True)) for _, row in rows]
 
 
 def _raw(payload: bytes, reader: Reader) -> str:

@@ -21,7 +21,7 @@ class Will(msgspec.Struct, frozen=True):
 
 
 class Options(msgspec.Struct, frozen=True):
-    """How to connect. Exactly one of (host, port) and `unix`; `keepalive` and `session_expiry` are in seconds."""
+    """How to connect. `unix` is a socket, and counts before host and port; `keepalive` and `session_expiry` are in seconds."""
 
     client_id: str
     host: str = "127.0.0.1"

@@ -26,6 +26,7 @@ from holdfast_protocol.runtime.mqtt import LARGEST, Connected, Connection, Deliv
 from holdfast_protocol.runtime.packets import PacketSocket, open_socket
 from holdfast_protocol.runtime.paho_client import filters, made_client, tls_text, user_properties
 from holdfast_protocol.runtime.publishes import publishes
+from holdfast_protocol.runtime.refusals import refusal_text
 from holdfast_protocol.runtime.window import Window
 
 NOWHERE: Final = "holdfast/nowhere"
@@ -85,7 +86,7 @@ class _Connection:
         except ssl.SSLError as error:
             self._fail(f"{where}: {tls_text(error)}", "NotTrusted")
         except (OSError, UnicodeError) as error:
-            self._fail(f"{where}: {error}", "Unreachable")
+            self._fail(f"{where}: {refusal_text(error)}", "Unreachable")
         except BaseException:
             self._fail("connecting was given up", "Closed")
             raise
@@ -128,7 +129,8 @@ class _Connection:
             if code != each.qos:  # less than asked would lose messages in silence
                 raise LinkLost(f"subscription to {each.filter} refused with code {code}", reason="Refused")
         if len(codes) != len(subscriptions):
-            raise LinkLost(f"{len(codes)} answers to {len(subscriptions)} subscriptions", reason="Malformed")
+            self._fail(f"{len(codes)} answers to {len(subscriptions)} subscriptions", "Malformed")
+            self._check()
 
     async def publish(
         self,

@@ -8,7 +8,8 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import field
 
-Quantity = str | int | float
+from holdfast_protocol.kinds.pods.quantities import Quantity
+
 Labels = dict[str, str]
 RestartPolicy = Literal["Always", "OnFailure", "Never"]
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]

@@ -4,8 +4,7 @@ import re
 from decimal import ROUND_CEILING, Decimal
 from typing import Final
 
-from holdfast_protocol.kinds.pods.podspec import Quantity
-
+Quantity = str | int | float
 _QUANTITY: Final = re.compile(
     r"(?P<number>[0-9]{1,18}(\.[0-9]{0,9})?|\.[0-9]{1,9})(?P<suffix>[eE][+-]?[0-9]{1,2}|[A-Za-z]{0,2})"
 )
