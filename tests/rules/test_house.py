@@ -83,9 +83,71 @@ def test_no_shell_strings() -> None:
         ("holdfast_edge.cli.main", ["docker", "dbus_fast", "paho", "holdfast_hub", "cryptography"]),
         ("holdfast_hub.cli.main", ["rich", "yaml", "starlette", "uvicorn", "cel_expr_python", "paho", "msgspec"]),
         ("holdfast_hub.cli.apply", ["rich", "yaml", "starlette", "uvicorn", "cel_expr_python", "paho", "msgspec"]),
+        ("holdfast_hub.cli.objects", ["rich", "yaml", "starlette", "uvicorn", "cel_expr_python", "paho", "msgspec"]),
+        ("holdfast_hub.cli.readings", ["rich", "yaml", "starlette", "uvicorn", "cel_expr_python", "paho", "msgspec"]),
+        ("holdfast_hub.cli.site", ["rich", "yaml", "starlette", "uvicorn", "cel_expr_python", "paho", "msgspec"]),
+        ("holdfast_hub.cli.wait", ["rich", "yaml", "starlette", "uvicorn", "cel_expr_python", "paho", "msgspec"]),
     ],
 )
 def test_imports_stay_light(module: str, banned: list[str]) -> None:
     code = f"import sys, {module}; print(*[name for name in {banned!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+_AGENT = """
+import sys
+from pathlib import Path
+import holdfast_edge.agent
+from holdfast_edge.providers.offers import equip
+from holdfast_protocol.kinds.way import Way
+chosen = equip(file_roots=["/srv"], engine="unix:///run/engine.sock", host_paths=(), privileged=False, systemd="user",
+    kernel=True, network=True, machine=True, hub=Way("127.0.0.1", 1883), site="lyon", state=Path("/nowhere"), denied=(),
+    environ={"XDG_RUNTIME_DIR": "/nowhere"}, packages=True, accounts=True, security=True)
+made = [chosen.provider(kind + "/x") for kind in sys.argv[1].split(",")]
+found = {".".join(name.split(".")[:depth]) for name in sys.modules for depth in range(1, 5)}
+print(*(name for name in sys.argv[2].split(",") if name in found))
+"""
+# What an agent pays for where a site has it: other systems' libraries, and our own packages that go with them.
+_LIBRARIES = [
+    "aio_pika",
+    "cbor2",
+    "cel_expr_python",
+    "docker",
+    "google",
+    "httptools",
+    "pystemd",
+    "re2",
+    "requests",
+    "urllib3",
+    "yaml",
+]
+_PARTS = [
+    "holdfast_edge.core.amqp10",
+    "holdfast_edge.core.sparkplug",
+    "holdfast_edge.ingest.supervisor",
+    "holdfast_edge.page.server",
+    "holdfast_protocol.blueprint.cel",
+    "holdfast_protocol.kinds.table",
+    "holdfast_protocol.mapping.compiled",
+    "holdfast_protocol.relay",
+    "difflib",
+    "zipfile",
+]
+_CONTAINERS = ["holdfast_edge.providers.container", "holdfast_protocol.kinds.pods"]
+_UNITS = ["dbus_fast", "holdfast_edge.providers.systemd.provider"]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "banned"),
+    [
+        ("File,Directory", [*_LIBRARIES, *_PARTS, *_CONTAINERS, *_UNITS]),
+        ("File,SystemdService", [*_LIBRARIES, *_PARTS, *_CONTAINERS]),
+        ("Deployment,ConfigMap,Service", [*_LIBRARIES, *_PARTS, *_UNITS]),
+        ("Sysctl,Firewall,Package,User", [*_LIBRARIES, *_PARTS, *_CONTAINERS, *_UNITS]),
+    ],
+)
+def test_an_agent_imports_what_the_kinds_of_its_target_need(kinds: str, banned: list[str]) -> None:
+    words = [sys.executable, "-c", _AGENT, kinds, ",".join(banned)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

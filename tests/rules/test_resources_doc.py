@@ -8,10 +8,10 @@ import msgspec
 import pytest
 import yaml
 
-from holdfast_edge.providers import registry
+from holdfast_edge.providers.offers import equip
 from holdfast_hub.blueprint.json_schema import structs_of
-from holdfast_protocol.kinds.firewall import Way
 from holdfast_protocol.kinds.table import KINDS, check
+from holdfast_protocol.kinds.way import Way
 from support.builders import SITE
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs/resources.md").read_text()
@@ -21,7 +21,7 @@ OURS = sorted(name for name, kind in KINDS.items() if not kind.kubernetes)
 
 
 def test_every_kind_has_its_section(tmp_path: Path) -> None:
-    chosen = registry.equip(
+    chosen = equip(
         file_roots=("/srv",),
         engine="",
         host_paths=(),
@@ -36,7 +36,7 @@ def test_every_kind_has_its_section(tmp_path: Path) -> None:
         denied=(),
         environ={},
     )
-    kinds = {kind for provider in chosen.providers for kind in provider.kinds}
+    kinds = chosen.kinds
     assert kinds == {kind for title in SECTIONS for kind in title.split(", ")}
     assert kinds == KINDS.keys(), "the table of kinds and the providers are of the same kinds"
 
