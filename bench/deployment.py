@@ -15,8 +15,8 @@ from typing import Any, Final
 import anyio
 import anyio.to_thread
 
-from holdfast_edge.providers import registry
-from holdfast_protocol.kinds.firewall import Way
+from holdfast_edge.providers.offers import equip
+from holdfast_protocol.kinds.way import Way
 from support import builders, loop
 from support.engine import IMAGE, RealEngine, running_engine
 
@@ -36,7 +36,7 @@ def measured() -> dict[str, tuple[list[float], list[float]]]:
 
 async def _compared(engine: RealEngine, folder: Path, mode: str) -> tuple[list[float], list[float]]:
     (folder / "state").mkdir()
-    chosen = registry.equip(
+    chosen = equip(
         file_roots=[],
         engine=engine.url,
         host_paths=(),

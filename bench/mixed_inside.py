@@ -18,10 +18,10 @@ from typing import Any, Final
 import anyio
 
 from bench import mixed
-from holdfast_edge.providers import registry
+from holdfast_edge.providers.offers import equip
 from holdfast_edge.providers.registry import Registry
 from holdfast_edge.reconcile.site import Site, View
-from holdfast_protocol.kinds.firewall import Way
+from holdfast_protocol.kinds.way import Way
 from support import builders, loop
 
 STATE: Final = Path("/var/lib/holdfast-bench")
@@ -97,7 +97,7 @@ async def start() -> None:
 
 
 def _agent() -> tuple[Site, Registry]:
-    chosen = registry.equip(
+    chosen = equip(
         file_roots=[str(mixed.TOP)],
         engine="",
         host_paths=(),

@@ -8,8 +8,9 @@ from typing import Any
 import anyio
 
 from bench.report import Figure, median
-from holdfast_edge.providers import registry
-from holdfast_protocol.kinds.firewall import Way
+from holdfast_edge.providers.offers import equip
+from holdfast_edge.providers.registry import Registry
+from holdfast_protocol.kinds.way import Way
 from support import builders, loop, user_systemd
 
 FILES, UNITS, LOOKS = 160, 40, 25
@@ -65,9 +66,9 @@ async def _measured(folder: Path, environ: dict[str, str]) -> tuple[list[float],
     return cpu, wall
 
 
-def _registry(folder: Path, environ: dict[str, str]) -> registry.Registry:
+def _registry(folder: Path, environ: dict[str, str]) -> Registry:
     (folder / "state").mkdir()
-    return registry.equip(
+    return equip(
         file_roots=[str(folder / "root")],
         engine="",
         host_paths=(),

@@ -29,3 +29,15 @@ def broker(request: pytest.FixtureRequest) -> Broker:
 @pytest.fixture(params=[5, 4], ids=["mqtt5", "mqtt3.1.1"])
 def version(request: pytest.FixtureRequest) -> int:
     return int(request.param)
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[mosquitto.Mosquitto]:
+    with mosquitto.running("site.conf") as broker:
+        yield broker
+
+
+@pytest.fixture(scope="module")
+def remote() -> Iterator[mosquitto.Mosquitto]:
+    with mosquitto.running("site.conf") as broker:
+        yield broker

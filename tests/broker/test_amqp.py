@@ -1,7 +1,6 @@
 """A queue of a real RabbitMQ, our input and the outbox: what survives when either end is killed."""
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -10,22 +9,23 @@ from typing import Any
 import anyio
 import pytest
 
-from holdfast_edge.ingest import amqp
+from holdfast_edge.ingest import amqp, amqp_frames
 from holdfast_edge.ingest.amqp import Feed, run_amqp
+from holdfast_edge.ingest.amqp_frames import Room
 from holdfast_edge.ingest.intake import Intake
 from holdfast_edge.store.outbox import Outbox
-from holdfast_protocol.errors import LinkLost, TransientError
-from holdfast_protocol.mapping.convention import plain
-from holdfast_protocol.runtime.clock import SystemClock
+from holdfast_protocol.errors import LinkLost
 from holdfast_protocol.runtime.link import LinkState
 from support import rabbitmq
-from support.clock import Running, eventually
+from support.clock import eventually
 from support.devices import stored_readings, stored_records
+from support.queues import emptied, hang_when_stored, holding, ingesting, refuse_to_store, settled, values, why_it_waits
 from support.sources import running_sources, secret, source
 from support.streams import open_outbox
 
 pytestmark = pytest.mark.anyio
 _names = count(1)
+MIB = 1024 * 1024
 
 
 @pytest.fixture
@@ -40,27 +40,8 @@ def feed(broker: rabbitmq.RabbitMQ) -> Feed:
     return Feed("127.0.0.1", broker.port, name, "guest", "guest", exchange="amq.topic", keys=(f"{name}.#",))
 
 
-class Hasty(SystemClock):
-    async def sleep(self, seconds: float) -> None:
-        await super().sleep(min(seconds, 0.05))
-
-
-@asynccontextmanager
-async def ingest(feed: Feed, outbox: Outbox) -> AsyncIterator[list[LinkState]]:
-    states: list[LinkState] = []
-
-    async def loop() -> None:
-        clock = Hasty()
-        intake = Intake("source/amqp", plain((f"{feed.queue}/#",)), outbox, clock)
-        await run_amqp(feed, intake, clock, on_state=states.append)
-
-    async with Running(loop):
-        await eventually(lambda: settled(states), within=20)
-        yield states
-
-
-def settled(states: list[LinkState]) -> int:
-    return [state.doing for state in states].count("settled")
+def ingest(feed: Feed, outbox: Outbox) -> AbstractAsyncContextManager[list[LinkState]]:
+    return ingesting(run_amqp, feed, f"{feed.queue}/#", outbox)
 
 
 def device(feed: Feed) -> AbstractAsyncContextManager[rabbitmq.Publish]:
@@ -71,16 +52,13 @@ def stored_more_than(outbox: Outbox, rows: int) -> bool:
     return outbox.depth()["p3"].rows > rows
 
 
-def waits(states: list[LinkState]) -> bool:
-    return bool(states) and states[-1].doing == "waiting"
-
-
-async def values(outbox: Outbox) -> list[Any]:
-    return [reading.value for reading in await stored_readings(outbox)]
-
-
 async def waiting(feed: Feed) -> int:
     return await rabbitmq.waiting(feed.port, feed.queue)
+
+
+async def leaves(feed: Feed, outbox: Outbox) -> None:
+    """Wait until all of it has left the queue."""
+    await emptied(partial(waiting, feed), partial(ingest, feed, outbox))
 
 
 async def test_messages_of_a_bound_queue_become_readings_and_leave_it(feed: Feed, tmp_path: Path) -> None:
@@ -91,7 +69,7 @@ async def test_messages_of_a_bound_queue_become_readings_and_leave_it(feed: Feed
         await eventually(lambda: outbox.depth()["p3"].rows == 300)
     assert await values(outbox) == list(range(300))
     assert (await stored_readings(outbox))[0].device == "press-1"
-    assert await waiting(feed) == 0
+    await leaves(feed, outbox)
     outbox.close()
 
 
@@ -128,7 +106,7 @@ async def test_what_was_committed_and_not_acknowledged_is_stored_once(
         await eventually(lambda: not lose and outbox.depth()["p3"].rows == 40)
         await eventually(lambda: settled(states) == 6)
     assert await values(outbox) == list(range(40))
-    assert await waiting(feed) == 0
+    await leaves(feed, outbox)
     outbox.close()
 
 
@@ -136,18 +114,13 @@ async def test_what_was_committed_and_not_acknowledged_is_stored_once(
 async def test_nothing_is_acknowledged_while_the_outbox_cannot_commit(
     feed: Feed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outbox, tried = open_outbox(tmp_path), []
-
-    async def refuse(*_: Any, **__: Any) -> None:
-        tried.append(True)
-        raise TransientError("no space left", reason="DiskFull")
-
-    monkeypatch.setattr(outbox, "append_readings", refuse)
+    outbox = open_outbox(tmp_path)
+    tried = refuse_to_store(outbox, monkeypatch)
     async with ingest(feed, outbox), device(feed) as publish:
         for number in range(3):
             await publish(number)
         await eventually(lambda: len(tried) > 3)
-    assert await waiting(feed) == 3
+    await holding(partial(waiting, feed), 3)
     outbox.close()
 
 
@@ -155,16 +128,9 @@ async def test_nothing_is_acknowledged_while_the_outbox_cannot_commit(
 async def test_the_memory_of_what_was_taken_outlives_the_agent(
     feed: Feed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outbox, taken = open_outbox(tmp_path), Intake.take
-    dead = anyio.Event()
-
-    async def take_and_hang(self: Intake, messages: Any) -> Any:
-        await taken(self, messages)
-        dead.set()
-        await anyio.sleep_forever()
-
+    outbox = open_outbox(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr(Intake, "take", take_and_hang)
+        dead = hang_when_stored(patched)
         async with ingest(feed, outbox), device(feed) as publish:
             await publish(1)
             await dead.wait()
@@ -193,8 +159,50 @@ async def test_what_is_no_reading_is_counted_and_blocks_nothing(feed: Feed, tmp_
         for number, body in enumerate((b"nonsense", b"\xff" * 100_000, b"5")):
             await publish(number, body=body)
         await eventually(lambda: outbox.depth()["p3"].rows == 1 and outbox.depth()["p2"].rows >= 1)
-    assert await waiting(feed) == 0
+    await leaves(feed, outbox)
     assert {record.kind for record in await stored_records(outbox)} == {"Rejected"}
+    outbox.close()
+
+
+@pytest.mark.invariant("one-bad-message-never-blocks-a-queue")
+async def test_a_flood_of_large_messages_is_held_in_part_and_counted_whole(
+    feed: Feed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Watched(Room):
+        most = 0
+
+        def take(self, size: int) -> None:
+            super().take(size)
+            Watched.most = max(Watched.most, self._held)
+            held.append(self)
+
+    held: list[Room] = []
+    outbox, may, commit = open_outbox(tmp_path), anyio.Event(), Intake.take
+
+    async def take(self: Intake, messages: Any) -> Any:
+        await may.wait()
+        return await commit(self, messages)
+
+    monkeypatch.setattr(amqp, "Room", Watched)
+    monkeypatch.setattr(amqp_frames, "PATIENCE", 0.01)
+    monkeypatch.setattr(Intake, "take", take)
+    async with device(feed) as publish:
+        async with rabbitmq.channel(feed.port) as it:
+            queue = await it.declare_queue(feed.queue, durable=True)
+            await queue.bind("amq.topic", f"{feed.queue}.#")
+        for number in range(120):
+            await publish(number, body=bytes(MIB))
+        await publish(120)
+        async with ingest(feed, outbox) as states:
+            await eventually(lambda: held and held[-1].is_full)
+            may.set()
+            await eventually(lambda: outbox.depth()["p3"].rows == 1 and outbox.depth()["p2"].rows >= 1)
+            await eventually(lambda: held[-1]._held == 0)  # all of it is acknowledged
+            assert settled(states) == 1
+    assert Watched.most <= amqp_frames.MOST + amqp_frames.AT_ONCE + amqp_frames.CUT
+    await leaves(feed, outbox)
+    (first, *_) = await stored_records(outbox)
+    assert first.body["reason"] == "TooLarge"
     outbox.close()
 
 
@@ -204,15 +212,7 @@ async def test_a_queue_that_is_not_there_a_wrong_password_and_nobody_are_said(fe
     wrong = Feed("127.0.0.1", feed.port, "absent", "guest", "wrong")
     nobody = Feed("127.0.0.1", 1, "absent", "guest", "guest")
     for reason, tried in (("NoQueue", absent), ("Refused", wrong), ("Unreachable", nobody)):
-        states: list[LinkState] = []
-
-        async def loop(tried: Feed = tried, states: list[LinkState] = states) -> None:
-            intake = Intake("source/amqp", plain(("a/#",)), outbox, Hasty())
-            await run_amqp(tried, intake, Hasty(), on_state=states.append)
-
-        async with Running(loop):
-            await eventually(partial(waits, states))
-        assert states[-1].reason == reason
+        assert await why_it_waits(run_amqp, tried, outbox) == reason
     outbox.close()
 
 
@@ -272,7 +272,7 @@ async def test_a_broker_killed_in_the_middle_loses_and_repeats_nothing(
                 await publish(number)
         await anyio.to_thread.run_sync(broker.kill)
         await anyio.to_thread.run_sync(broker.start)
-        await eventually(lambda: settled(states) == 2, within=20)
+        await eventually(lambda: settled(states) == 2)
         async with device(feed) as publish:
             for number in range(100, 150):
                 await publish(number)

@@ -17,15 +17,16 @@ from holdfast_edge.core.amqp10.receiver import Terms
 from holdfast_edge.ingest.amqp10 import LARGEST, Feed10, run_amqp10
 from holdfast_edge.ingest.intake import Intake
 from holdfast_edge.store.outbox import Outbox
-from holdfast_protocol.errors import TransientError
 from holdfast_protocol.mapping.convention import plain
 from holdfast_protocol.runtime.clock import SystemClock
 from holdfast_protocol.runtime.link import LinkState
 from support import rabbitmq
 from support.clock import Running, eventually
 from support.devices import stored_readings
+from support.queues import emptied, hang_when_stored, holding, ingesting, refuse_to_store, settled, values, why_it_waits
 from support.sources import running_sources, secret, source
 from support.streams import open_outbox
+from support.waiting import HANGS_S
 
 pytestmark = pytest.mark.anyio
 _names = count(1)
@@ -69,31 +70,13 @@ async def place(broker: rabbitmq.RabbitMQ) -> Place:
     return it
 
 
-class Hasty(SystemClock):
-    async def sleep(self, seconds: float) -> None:
-        await super().sleep(min(seconds, 0.05))
+def ingest(place: Place, outbox: Outbox) -> AbstractAsyncContextManager[list[LinkState]]:
+    return ingesting(run_amqp10, place.feed, f"{place.name}/#", outbox)
 
 
-@asynccontextmanager
-async def ingest(place: Place, outbox: Outbox) -> AsyncIterator[list[LinkState]]:
-    states: list[LinkState] = []
-
-    async def loop() -> None:
-        clock = Hasty()
-        intake = Intake("source/amqp", plain((f"{place.name}/#",)), outbox, clock)
-        await run_amqp10(place.feed, intake, clock, on_state=states.append)
-
-    async with Running(loop):
-        await eventually(lambda: settled(states), within=20)
-        yield states
-
-
-def settled(states: list[LinkState]) -> int:
-    return [state.doing for state in states].count("settled")
-
-
-async def values(outbox: Outbox) -> list[Any]:
-    return [reading.value for reading in await stored_readings(outbox)]
+async def leaves(place: Place, outbox: Outbox) -> None:
+    """Wait until all of it has left the queue."""
+    await emptied(place.waiting, partial(ingest, place, outbox))
 
 
 async def test_messages_of_an_address_become_readings_and_leave_it(place: Place, tmp_path: Path) -> None:
@@ -104,7 +87,7 @@ async def test_messages_of_an_address_become_readings_and_leave_it(place: Place,
         await eventually(lambda: outbox.depth()["p3"].rows == 300)
     assert await values(outbox) == list(range(300))
     assert (await stored_readings(outbox))[0].device == "press-1"
-    assert await place.waiting() == 0
+    await leaves(place, outbox)
     outbox.close()
 
 
@@ -112,18 +95,13 @@ async def test_messages_of_an_address_become_readings_and_leave_it(place: Place,
 async def test_nothing_is_accepted_while_the_outbox_cannot_commit(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outbox, tried = open_outbox(tmp_path), []
-
-    async def refuse(*_: Any, **__: Any) -> None:
-        tried.append(True)
-        raise TransientError("no space left", reason="DiskFull")
-
-    monkeypatch.setattr(outbox, "append_readings", refuse)
+    outbox = open_outbox(tmp_path)
+    tried = refuse_to_store(outbox, monkeypatch)
     async with ingest(place, outbox), place.device() as publish:
         for number in range(3):
             await publish(number)
         await eventually(lambda: len(tried) > 3)
-    assert await place.waiting() == 3
+    await holding(place.waiting, 3)
     outbox.close()
 
 
@@ -131,16 +109,9 @@ async def test_nothing_is_accepted_while_the_outbox_cannot_commit(
 async def test_what_was_committed_and_not_accepted_is_stored_once_also_after_a_kill(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outbox, taken = open_outbox(tmp_path), Intake.take
-    dead = anyio.Event()
-
-    async def take_and_hang(self: Intake, messages: Any) -> Any:
-        await taken(self, messages)
-        dead.set()
-        await anyio.sleep_forever()
-
+    outbox = open_outbox(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr(Intake, "take", take_and_hang)
+        dead = hang_when_stored(patched)
         async with ingest(place, outbox), place.device() as publish:
             await publish(1)
             await dead.wait()
@@ -150,7 +121,7 @@ async def test_what_was_committed_and_not_accepted_is_stored_once_also_after_a_k
         await publish(2)
         await eventually(lambda: outbox.depth()["p3"].rows >= 2)
     assert await values(outbox) == [1, 2]
-    assert await place.waiting() == 0
+    await leaves(place, outbox)
     outbox.close()
 
 
@@ -163,11 +134,11 @@ async def test_what_is_no_reading_is_counted_and_set_aside_by_the_broker(place: 
         await publish(9)
         await eventually(lambda: outbox.depth()["p3"].rows == 1)
         await eventually(lambda: outbox.depth()["p2"].rows > 0)
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             while await place.waiting(aside=True) < 4:
                 await anyio.sleep(0.01)
     assert await values(outbox) == [9]
-    assert await place.waiting() == 0
+    await leaves(place, outbox)
     outbox.close()
 
 
@@ -180,20 +151,8 @@ async def test_an_absent_address_a_wrong_password_and_nobody_are_said(place: Pla
     stranger = Feed10("127.0.0.1", feed.port, replace(terms, username="", has_certificate=True))
     nobody = Feed10("127.0.0.1", 1, terms)
     for reason, tried in (("NoQueue", absent), ("Refused", wrong), ("Refused", stranger), ("Unreachable", nobody)):
-        states: list[LinkState] = []
-
-        async def loop(tried: Feed10 = tried, states: list[LinkState] = states) -> None:
-            intake = Intake("source/amqp", plain(("a/#",)), outbox, Hasty())
-            await run_amqp10(tried, intake, Hasty(), on_state=states.append)
-
-        async with Running(loop):
-            await eventually(partial(waits, states))
-        assert states[-1].reason == reason, states[-1]
+        assert await why_it_waits(run_amqp10, tried, outbox) == reason
     outbox.close()
-
-
-def waits(states: list[LinkState]) -> bool:
-    return bool(states) and states[-1].doing == "waiting"
 
 
 async def test_a_queue_that_goes_is_waited_for(place: Place, tmp_path: Path) -> None:
@@ -249,7 +208,7 @@ async def proton(times: int = 1) -> AsyncIterator[tuple[int, Callable[[], Awaita
         lines = BufferedByteReceiveStream(process.stdout)
 
         async def said() -> dict[str, Any]:
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANGS_S):
                 found: dict[str, Any] = json.loads(await lines.receive_until(b"\n", 10_000))
                 return found
 

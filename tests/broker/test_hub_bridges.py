@@ -1,6 +1,7 @@
 """Bridges the hub runs: messages of its own broker and stored readings out, a remote's messages in, and how they do."""
 
 import errno
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ from support import mosquitto
 from support.bridges import hearing, say
 from support.builders import NODE as NODE_KEY
 from support.builders import SITE
-from support.clock import eventually
+from support.clock import Running, eventually
 from support.device_data import Sender
 from support.hubs import add_site, content, give_key, hub_at, presence, put, status
 from support.mosquitto import Mosquitto
@@ -118,14 +119,15 @@ async def test_readings_of_a_site_that_came_to_a_bridge_wait_until_it_starts_ane
         await add_site(hub)
         await put(hub, document(9, "  out:\n  - {source: readings, to: 'a/{site}', form: value}\n"))
         made, kept = HubBridges(hub, paho.dial, tmp_path / "bridges", "127.0.0.1", 9), Kept()
-        (before,) = await hub.store.read(made._wanted)
+        (before,) = await made._known()
         await add_site(hub, "east-1", "east")
         Sender(hub, "east-1").send(Reading("p1", "temp", START, 21.5))
-        (after,) = await hub.store.read(made._wanted)
-        for wanted, found in ((before, []), (after, ["east-1"])):
-            with anyio.move_on_after(0.3):
-                await made._feed(wanted, kept, True)  # type: ignore[arg-type]
-            assert kept.sites == found
+        (after,) = await made._known()
+        with anyio.move_on_after(0.3):
+            await made._feed(before, kept, True)  # type: ignore[arg-type]
+        assert kept.sites == []
+        async with Running(lambda: made._feed(after, kept, True)):  # type: ignore[arg-type]
+            await eventually(lambda: kept.sites == ["east-1"])
 
 
 async def test_what_is_no_queue_stays_among_the_queues_and_ends_no_loop(tmp_path: Path) -> None:
@@ -228,3 +230,32 @@ async def test_what_sites_say_of_their_bridges_is_shown(tmp_path: Path) -> None:
         assert (view.node, view.reason, view.ways["out"]["dropped"]) == ("node-1", "Refused", {"Overflow": 1})
         with pytest.raises(NotFoundError, match="no bridge"):
             await bridges.show_bridge(hub, f"{SITE}/other")
+
+
+async def test_a_bridge_that_is_deleted_and_made_again_before_anybody_looks_begins_with_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Looking(Soon):
+        """Looks for changes when it may."""
+
+        may = anyio.Event()
+
+        async def sleep(self, seconds: float) -> None:
+            await (self.may.wait() if seconds == bridges.LOOK else super().sleep(seconds))
+
+    def received(hub: Hub) -> int:
+        return hub.bridges["lake"].stands["out"].received if "lake" in hub.bridges else -1
+
+    wanted = document(1, "  out: [{source: readings, to: 'acme/{device}/{metric}'}]\n")  # nobody is there
+    monkeypatch.setattr(sys.modules[__name__], "Soon", Looking)
+    with mosquitto.running() as own:
+        async with bridging(tmp_path, own, wanted) as hub:
+            sender = Sender(hub)
+            sender.send(Reading("p1", "temp", START, 21.5), Reading("p1", "temp", START + 1, 22.0))
+            await eventually(lambda: received(hub) == 2)
+            await apply.delete_object(hub, "Bridge", "lake", author="ann")
+            await put(hub, wanted)
+            Looking.may.set()
+            sender.send(Reading("p1", "temp", START + 2, 23.0))
+            await eventually(lambda: received(hub) == 1)
+            assert hub.bridges["lake"].stands["out"].waiting == 1

@@ -18,7 +18,7 @@ from support.builders import SITE
 from support.fleet import Hub, ended
 from support.hubs import BLUEPRINT, instance
 from support.mosquitto import Mosquitto
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +45,7 @@ def apply(hub: Hub, text: str) -> None:
     assert answer.status == 0, answer.err
 
 
-async def retained(broker: Mosquitto, hub: Hub, within: float = 20) -> Target:
+async def retained(broker: Mosquitto, hub: Hub, within: float = HANGS_S) -> Target:
     """Return the target the broker keeps for the site, as soon as there is one."""
     signer = hub_key(hub.data)
     keys = Expected(FleetName("acme"), SITE, {signer.keyid: signer.public}, {signer.keyid: 1})
@@ -75,7 +75,7 @@ async def test_a_broker_killed_with_everything_it_held_is_filled_again(hub: Hub,
     broker.wipe()
     assert await retained(broker, hub) == before
     apply(hub, instance(text="two"))
-    with anyio.fail_after(20):
+    with anyio.fail_after(HANGS_S):
         while (await retained(broker, hub)).generation != 2:
             await anyio.sleep(0.01)
 
@@ -93,7 +93,7 @@ def test_a_hub_with_a_broker_of_its_own_has_both_from_one_command(tmp_path: Path
     with ended(hub):
         hub.start()
         hub.ready()
-        until(lambda: connected(hub), 20, "its broker")
+        until(lambda: connected(hub), HANGS_S, "its broker")
 
 
 def connected(hub: Hub) -> bool:

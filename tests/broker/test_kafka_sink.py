@@ -26,6 +26,7 @@ from support.certificates import Authority
 from support.clock import eventually
 from support.device_data import Sender
 from support.sinks import START, document, drained, killed_after_delivery, readings, working
+from support.waiting import HANGS_S
 
 pytestmark = pytest.mark.anyio
 
@@ -69,7 +70,7 @@ async def test_every_reading_is_a_message_and_those_of_a_device_keep_their_order
         sender.send(Reading("a b/é", "t", START, float("inf")), Reading("oven", "state", START, "on", unit="x"))
         sender.send(*readings(0, 300))
         sender.send(*readings(300, 100))
-        with anyio.fail_after(20):
+        with anyio.fail_after(HANGS_S):
             view = await drained(hub)
         assert (view.to, view.sent, view.refused) == ("kafka", 402, 0)
     found = await anyio.to_thread.run_sync(stored, cluster, "all")
@@ -103,7 +104,7 @@ async def test_what_was_delivered_before_a_kill_is_delivered_again(tmp_path: Pat
     text = document("lake", f"kafka: {{brokers: ['{cluster}'], topic: again}}")
     await killed_after_delivery(tmp_path, text, *readings(0, 5))
     async with working(tmp_path) as hub:
-        with anyio.fail_after(20):
+        with anyio.fail_after(HANGS_S):
             view = await drained(hub)
         assert view.sent == 5
     found = await anyio.to_thread.run_sync(stored, cluster, "again")
@@ -115,7 +116,7 @@ async def test_a_cluster_that_is_not_there_holds_up_no_other_sink(tmp_path: Path
     dead = document("dead", "kafka: {brokers: ['127.0.0.1:1'], timeoutSeconds: 1}")
     async with working(tmp_path, dead, document("lake", f"kafka: {{brokers: ['{cluster}'], topic: beside}}")) as hub:
         Sender(hub).send(*readings(0, 5))
-        with anyio.fail_after(20):
+        with anyio.fail_after(HANGS_S):
             assert (await drained(hub)).sent == 5
         await eventually(lambda: hub.sinks["dead"].failures)
         shown = await sinks.show_sink(hub, "dead")

@@ -21,6 +21,7 @@ from support.device_data import Sender
 from support.nats_operator import Operator
 from support.nats_server import NatsServer
 from support.sinks import START, document, drained, killed_after_delivery, readings, working
+from support.waiting import HANGS_S
 
 pytestmark = pytest.mark.anyio
 STREAM = "READINGS"
@@ -56,7 +57,7 @@ async def test_every_reading_is_a_message_under_its_subject_and_identity(tmp_pat
         async with working(tmp_path, document("lake", spec)) as hub:
             given = [Reading(hostile, "t", START, 0.5), Reading("", "state", START, "on", unit="x"), *readings(0, 600)]
             Sender(hub).send(*given)
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANGS_S):
                 view = await drained(hub)
             assert (view.to, view.sent, view.refused) == ("nats", 602, 0)
         found = await stored(jetstream)
@@ -81,7 +82,7 @@ async def test_what_is_sent_again_after_a_kill_is_in_the_stream_once(tmp_path: P
         await killed_after_delivery(tmp_path, text, *readings(0, 5))
         assert len(await stored(jetstream)) == 5
         async with working(tmp_path) as hub:
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANGS_S):
                 view = await drained(hub)
         assert view.sent == 5
         assert [json.loads(each.data)["value"] for each in await stored(jetstream)] == list(range(5))
@@ -94,14 +95,14 @@ async def test_a_server_that_is_killed_and_comes_back_misses_nothing(tmp_path: P
             async with await nats.connect(server.url) as client:
                 await client.jetstream().add_stream(name=STREAM, subjects=["holdfast.>"])
             sender.send(*readings(0, 3))
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANGS_S):
                 await drained(hub)
             server.kill()
             sender.send(*readings(3, 3))
             await eventually(lambda: hub.sinks["lake"].failures)
             assert hub.sinks["lake"].reason in ("Unreachable", "Refused")
             server.start()
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANGS_S):
                 view = await drained(hub)
         assert (view.sent, view.failures) == (6, 0)
         async with await nats.connect(server.url) as client:
@@ -115,7 +116,7 @@ async def test_a_sink_with_no_stream_says_so_and_goes_on_when_there_is_one(tmp_p
         await eventually(lambda: hub.sinks["lake"].failures)
         assert "no stream takes the subject" in (await sinks.show_sink(hub, "lake")).message
         async with stream(server) as jetstream:
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANGS_S):
                 assert (await drained(hub)).sent == 3
             assert len(await stored(jetstream)) == 3
 
@@ -126,7 +127,7 @@ async def test_what_is_too_large_for_the_stream_is_counted_and_passed(tmp_path: 
         async with working(tmp_path, document("lake", f"nats: {{servers: ['{server.url}']}}")) as hub:
             poison = [Reading("press", "log", START, "x" * 2000), Reading("é" * 250, "é" * 250, START, 1)]
             Sender(hub).send(*readings(0, 3), *poison, *readings(3, 3))
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANGS_S):
                 view = await drained(hub)
             assert (view.sent, view.refused) == (6, 2)
             assert view.refusal
@@ -143,7 +144,7 @@ async def test_what_is_larger_than_the_server_takes_is_never_sent(tmp_path: Path
             await client.jetstream().add_stream(name=STREAM, subjects=["holdfast.>"])
         async with working(tmp_path, document("lake", text.format(server.url))) as hub:
             Sender(hub).send(*given)
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANGS_S):
                 view = await drained(hub)
             assert view.sent + view.refused == 200
             assert view.sent > 20 < view.refused
@@ -156,13 +157,13 @@ async def test_a_stream_that_is_full_is_tried_again(tmp_path: Path, server: Nats
     async with stream(server, max_msgs=2, discard="new") as jetstream, working(tmp_path, text) as hub:
         sender = Sender(hub)
         sender.send(*readings(0, 2))
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             await drained(hub)
         sender.send(*readings(2, 2))
         await eventually(lambda: hub.sinks["lake"].failures)
         assert "maximum messages exceeded" in hub.sinks["lake"].message
         await jetstream.purge_stream(STREAM)
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             assert (await drained(hub)).sent == 4
 
 

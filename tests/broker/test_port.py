@@ -8,13 +8,14 @@ import pytest
 from holdfast_protocol.errors import LinkLost, MisuseError
 from holdfast_protocol.runtime.mqtt import Connection, Delivery, Subscription, Will
 from support.either import Broker
+from support.waiting import HANGS_S
 
 pytestmark = pytest.mark.anyio
 ALL = [Subscription("t/#")]
 
 
 async def take(connection: Connection, count: int) -> list[Delivery]:
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANGS_S):
         return [await connection.receive() for _ in range(count)]
 
 
@@ -22,7 +23,7 @@ async def quiet(connection: Connection, other: Connection) -> list[Delivery]:
     """Return all that had been sent before this was called."""
     await other.publish("t/end", b"end")
     found: list[Delivery] = []
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANGS_S):
         while not found or found[-1].topic != "t/end":
             found.append(await connection.receive())
     with anyio.move_on_after(0.02):  # Mosquitto keeps the order of topics; the twin has the rest ready at once
@@ -112,7 +113,7 @@ async def test_everything_raises_once_the_broker_is_gone(broker: Broker, version
                 await connection.receive()
             raised.append("receive")
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             async with anyio.create_task_group() as group:
                 group.start_soon(waits)
                 await anyio.wait_all_tasks_blocked()
@@ -156,7 +157,7 @@ async def test_a_will_is_published_when_the_connection_breaks_and_not_when_it_is
 
 async def test_who_takes_a_session_over_ends_the_other(broker: Broker) -> None:
     async with broker.connected("node") as (old, _), broker.connected("node"):
-        with pytest.raises(LinkLost) as caught, anyio.fail_after(10):
+        with pytest.raises(LinkLost) as caught, anyio.fail_after(HANGS_S):
             await old.receive()
         assert caught.value.reason in ("TakenOver", "Lost")  # Mosquitto 2.0.11 ends it without a word
 
@@ -204,7 +205,7 @@ async def test_what_has_come_is_received_together_in_order_and_no_more_than_aske
         for number in range(50):
             await sender.publish("t/a", b"%d" % number)
         found: list[Delivery] = []
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             while len(found) < 50:
                 batch = await reader.receive_all(20, 0.01)
                 assert 1 <= len(batch) <= 20
@@ -213,7 +214,7 @@ async def test_what_has_come_is_received_together_in_order_and_no_more_than_aske
         reader.acknowledge(*found)
         await sender.publish("t/a", bytes(40))
         await sender.publish("t/a", bytes(40))
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             assert [len(await reader.receive_all(20, 0.01, 50)) for _ in range(2)] == [1, 1]
 
 
@@ -226,7 +227,7 @@ async def test_who_leaves_knows_that_every_acknowledgement_was_read_and_the_rest
             for number in range(50):
                 await sender.publish("t/a", b"%d" % number)
             first.acknowledge(*await take(first, 40))
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANGS_S):
                 assert await first.leave()
             with pytest.raises(LinkLost):
                 await first.receive()
@@ -244,7 +245,7 @@ async def test_after_a_round_trip_the_broker_has_read_every_acknowledgement(brok
                 await sender.publish("t/a", b"%d" % number)
             for delivery in await take(first, 50):
                 first.acknowledge(delivery)
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANGS_S):
                 await first.round_trip()
         async with broker.connected("rx", version=version) as (second, granted):
             assert granted.session_present

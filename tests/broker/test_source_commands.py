@@ -28,6 +28,7 @@ from support.hubs import NODE
 from support.sources import Site, running_sources, secret, source
 from support.sparkplug import Metric, Node, Payload
 from support.streams import open_outbox
+from support.waiting import HANGS_S
 
 pytestmark = pytest.mark.anyio
 HOUR = 3_600_000
@@ -48,7 +49,7 @@ class World:
         return name_
 
     async def ended(self, name: str) -> Order:
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             while True:
                 for each in await self.orders.unreplied():
                     if each.id == name:
@@ -92,7 +93,7 @@ async def client(port: int, *topics: str, will: Will | None = None) -> AsyncIter
 
 
 async def heard(connection: Connection) -> tuple[str, Any]:
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANGS_S):
         delivery = await connection.receive()
     connection.acknowledge(delivery)
     return delivery.topic, json.loads(delivery.payload)
@@ -186,7 +187,7 @@ async def test_a_source_of_amqp_publishes_to_an_exchange_and_takes_answers_from_
     }
     async with world(tmp_path) as made:
         await made.site.apply(source(amqp=amqp, rules=[{"match": "plant/{device}/{metric}"}]))
-        await eventually(made.site.is_connected, within=20)
+        await eventually(made.site.is_connected)
         async with await aio_pika.connect(port=rabbit.port, host="127.0.0.1") as connection:
             channel = await connection.channel()
             exchange = await channel.get_exchange("amq.topic")
@@ -195,7 +196,7 @@ async def test_a_source_of_amqp_publishes_to_an_exchange_and_takes_answers_from_
             await exchange.publish(aio_pika.Message(b"1"), "plant.press/1.count")  # the device press.1
             await made.seen("press.1")
             order = await made.order("press.1", "open", 5)
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANGS_S):
                 while (message := await queue.get(fail=False)) is None:
                     await anyio.sleep(0.005)
             assert message.routing_key == "commands.press/1.open"
@@ -221,7 +222,7 @@ async def test_a_sparkplug_device_is_told_by_the_metric_of_its_birth_and_answers
             await line.publish(*node.device_birth("press", Metric(name="Motor/Speed", float_value=1.5, **speed)))
             await made.seen("plant:line-1:press")
             order = await made.order("plant:line-1:press", "Motor/Speed", 0.1)
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANGS_S):
                 delivery = await line.receive()
             [metric] = Payload.FromString(delivery.payload).metrics
             assert delivery.topic == "spBv1.0/plant/DCMD/line-1/press"

@@ -14,7 +14,7 @@ from holdfast_edge.core.sparkplug.edge_node import EdgeNode
 from holdfast_edge.ingest.sparkplug import run_sparkplug
 from holdfast_edge.ingest.taking import Taking
 from holdfast_edge.store.outbox import Outbox
-from holdfast_protocol.errors import LinkLost, TransientError
+from holdfast_protocol.errors import TransientError
 from holdfast_protocol.runtime import paho
 from holdfast_protocol.runtime.clock import SystemClock
 from holdfast_protocol.runtime.link import LinkState
@@ -165,10 +165,10 @@ async def test_a_host_that_is_cut_off_is_said_to_be_offline_by_its_will_and_clai
             async with host(broker, outbox, through(way)) as settled:
                 await eventually(lambda: found)
                 way.reset()
-                await eventually(lambda: len(found) == 2)
+                await eventually(lambda: len(found) >= 2)
                 way.restore()
-                await eventually(lambda: settled() == 2 and len(found) == 3)
-                claims = [json.loads(each.payload) for each in found]
+                await eventually(lambda: settled() >= 2 and len(found) >= 3)
+                claims = [json.loads(each.payload) for each in found[:3]]
             assert [claim["online"] for claim in claims] == [True, False, True]
             assert claims[0]["timestamp"] == claims[1]["timestamp"] < claims[2]["timestamp"]
     outbox.close()
@@ -224,7 +224,7 @@ def deaf_to_acknowledgements(lose: list[bool]) -> Dial:
         def refuse(*deliveries: Delivery) -> None:
             if lose and any(each.topic != STATE for each in deliveries):
                 lose.pop()
-                raise LinkLost("killed between commit and acknowledgement")
+                connection._fail("killed between commit and acknowledgement", "Lost")  # type: ignore[attr-defined]
             acknowledge(*deliveries)
 
         connection.acknowledge = refuse  # type: ignore[method-assign]
@@ -273,15 +273,17 @@ async def test_messages_at_qos_1_are_stored_once_however_often_the_host_is_kille
 ) -> None:
     outbox, lose = open_outbox(tmp_path), [True] * 5
     with mosquitto.running("site.conf") as broker:
-        async with line(broker) as it, host(broker, outbox, deaf_to_acknowledgements(lose)) as settled:
+        async with line(broker) as it, host(broker, outbox, deaf_to_acknowledgements(lose)):
             await it.be_born()
             await eventually(lambda: outbox.depth()["p3"].rows == 2)
             for upto in range(1, 41):
                 await it.count(upto, qos=1)
                 if upto % 8 == 0:
                     await eventually(lambda: outbox.depth()["p3"].rows >= 2 + it.value)
-            await eventually(lambda: settled() == 6 and not lose)
-    assert await counts(outbox) == list(range(41))
+            await eventually(lambda: not lose)
+            await it.count(41, qos=1)  # and what is delivered again comes before it
+            await eventually(lambda: outbox.depth()["p3"].rows >= 2 + it.value)
+    assert await counts(outbox) == list(range(42))
     outbox.close()
 
 

@@ -2,10 +2,12 @@
 
 import errno
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
 import zipfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +212,113 @@ def test_wheels_that_others_may_change_are_not_installed(slots: Slots, tmp_path:
     {"wheels": found, "wheel": next(found.iterdir()), "above": above}[loose].chmod(0o777)
     with pytest.raises(PermanentError, match="may be changed by others"):
         slots.install(found, "2.0")
+
+
+PENDING = {"id": "x", "from": "a", "to": "b", "version": "2.0", "digest": "", "within": 60, "tries": 0}
+
+
+class Killed(BaseException):
+    """As a signal: no handler of errors sees it."""
+
+
+def killed_at(patch: pytest.MonkeyPatch, name: str, call: int) -> None:
+    """Have everything end right after that call of the launcher's function."""
+    really, calls = getattr(launcher, name), [0]
+
+    def function(*words: Any) -> Any:
+        done = really(*words)
+        calls[0] += 1
+        if calls[0] == call:
+            raise Killed
+        return done
+
+    patch.setattr(launcher, name, function)
+
+
+def rows(path: Path) -> list[str]:
+    connection = sqlite3.connect(path)
+    try:
+        return [each for (each,) in connection.execute("SELECT name FROM things ORDER BY name")]
+    finally:
+        connection.close()
+
+
+def changed_by_the_new_version(tmp_path: Path, slots: Slots) -> None:
+    """Leave a database whose newer schema stands in its log alone, as a version leaves it that was killed."""
+    database = tmp_path / "edge.db"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.executescript("CREATE TABLE things (name); INSERT INTO things VALUES ('old'); PRAGMA user_version=1")
+    slots.back_up(tmp_path)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.executescript("INSERT INTO things VALUES ('new'); PRAGMA user_version=2")
+        (tmp_path / "kept").write_bytes(database.read_bytes())
+        (tmp_path / "kept-wal").write_bytes((tmp_path / "edge.db-wal").read_bytes())
+    (tmp_path / "kept").replace(database)
+    (tmp_path / "kept-wal").replace(tmp_path / "edge.db-wal")
+
+
+@pytest.mark.invariant("agent-is-never-its-own-casualty")
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [("write", 1), ("write", 2), ("schema", 2), ("remove", 2), ("remove", 3), ("synced", 4), ("point", 1)],
+)
+def test_a_way_back_that_was_cut_off_is_gone_to_its_end_at_the_next_start(
+    slots: Slots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, call: int
+) -> None:
+    changed_by_the_new_version(tmp_path, slots)
+    slots.switch(PENDING)
+    with monkeypatch.context() as patch:
+        killed_at(patch, name, call)
+        with pytest.raises(Killed):
+            launcher.fall_back(str(slots.folder), PENDING, "it was not healthy")
+    if name == "write" and call == 1:  # nothing had begun: it is tried again, and its guard goes back
+        launcher.fall_back(str(slots.folder), slots.pending, "it was not healthy")
+    else:
+        launcher.count_start(str(slots.folder))
+    assert slots.current == "a"
+    assert slots.pending == {}
+    assert (schema_of(tmp_path / "edge.db"), rows(tmp_path / "edge.db")) == (1, ["old"])
+    assert [path.name for path in tmp_path.glob("*.back*")] == []
+
+
+def test_a_copy_that_an_earlier_way_back_left_is_not_put_in_place(slots: Slots, tmp_path: Path) -> None:
+    changed_by_the_new_version(tmp_path, slots)
+    (tmp_path / "edge.db.back").write_bytes(b"of another year")
+    slots.switch(PENDING)
+    launcher.fall_back(str(slots.folder), PENDING, "it was not healthy")
+    assert (schema_of(tmp_path / "edge.db"), rows(tmp_path / "edge.db")) == (1, ["old"])
+
+
+def test_the_launcher_is_on_the_disk_before_a_unit_can_start_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def seen(handle: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    made = Slots(tmp_path / "slots")
+    made.make("1.0")
+    assert {str(tmp_path), str(made.folder), str(made.folder / "launch.py")} <= set(synced)
+
+
+def test_a_version_whose_folder_was_half_taken_away_is_unpacked_again(
+    slots: Slots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = wheels(tmp_path / "wheels", "2.0"), wheels(tmp_path / "newer", "3.0")
+    slots.install(old, "2.0")
+
+    def cut(folder: Path, **named: Any) -> None:
+        (folder / "lib/version").unlink()
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", cut)
+        with pytest.raises(Killed):
+            slots.install(new, "3.0")
+    slots.install(old, "2.0")
+    assert (slots.folder / "b/lib/version").read_text() == "2.0"

@@ -13,6 +13,7 @@ import pytest
 from holdfast_edge.ingest import bridges as bridges_loop
 from holdfast_edge.ingest.bridges import run_bridges
 from holdfast_edge.ingest.tee import Tee
+from holdfast_edge.providers.bridges.provider import BridgeProvider
 from holdfast_edge.store.bridges import Bridges
 from holdfast_edge.store.sources import Kept, Sources
 from holdfast_protocol.bridging.standing import BridgeState
@@ -31,9 +32,11 @@ from holdfast_protocol.runtime.mqtt import Connected, Connection, Options
 from holdfast_protocol.wire.names import ResourceKey
 from holdfast_protocol.wire.readings import Reading
 from support.bridges import Sink
+from support.bridges import bridge as resource
 from support.broker import FakeBroker
 from support.clock import FakeClock, Running, eventually
-from support.sources import Hasty
+from support.sources import Hasty, scope
+from support.waiting import HANGS_S
 
 pytestmark = pytest.mark.anyio
 KEY = ResourceKey("Bridge/cloud")
@@ -164,7 +167,7 @@ async def test_a_full_disk_does_not_keep_a_bridge_from_being_ended(tmp_path: Pat
         mine._done.append(1)
         connection.lost = True
         connection.answer.set()
-        with anyio.move_on_after(2):
+        with anyio.move_on_after(HANGS_S):
             await ended.wait()
         is_over = ended.is_set()
         held.settle = settle  # type: ignore[method-assign]
@@ -297,6 +300,61 @@ async def test_the_queue_of_a_bridge_whose_file_cannot_be_read_stays_until_it_is
         again.files.tell()
         await eventually(lambda: not again.queue_path("one").exists())
     assert again.queue_path("two").exists()
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_a_bridge_that_is_deleted_and_made_anew_at_once_begins_with_an_empty_queue(
+    tmp_path: Path, killed: bool
+) -> None:
+    bridges, place = Bridges(tmp_path), Place("s", "n", "127.0.0.1", 1)
+    spec = resource("one", remote={"host": "x"}, out=[{"topic": "a/#"}])
+    provider = BridgeProvider(bridges, place)
+    await provider.apply(spec, scope(spec))
+    before = open_queue(bridges.queue_path("one"), Bounds(MIB, 10), FakeClock())
+    before.put("out", [Entry("t", b"old")])
+    before.close()
+
+    if killed:  # before anybody looked
+        await provider.remove(spec.key, {})
+        await provider.apply(spec, scope(spec))
+        bridges = Bridges(tmp_path)
+    async with Running(lambda: run_bridges(bridges, FakeBroker().dial, Tee(Sink()), Hasty(), place)):
+        if not killed:
+            await eventually(lambda: received(bridges) == 1)
+            again = bridges.files.kept[spec.key]
+            bridges.forget(spec.key)
+            bridges.files.put(again)
+            bridges.files.tell()
+        await eventually(lambda: received(bridges) == 0)
+    after = open_queue(bridges.queue_path("one"), Bounds(MIB, 10), FakeClock())
+    assert (after.page("out", 0, 10), after.settle("out", []).received) == ([], 0)
+    after.close()
+
+
+async def test_a_bridge_that_was_an_edge_node_says_what_waits_by_its_rules(tmp_path: Path) -> None:
+    bridges, place, broker = Bridges(tmp_path), Place("s", "n"), FakeBroker(drop=0)
+    before = open_queue(bridges.queue_path("one"), Bounds(MIB, 10), FakeClock())
+    feed = Feed(
+        bridge.wanted({"remote": {"host": "x"}, "preset": "sparkplug"}, "one", place).out,
+        before,
+        lambda *_: None,
+        packed=True,
+    )
+    feed.adopt()
+    await feed.put([Reading("press", "m", 1, 5)])
+    before.close()
+    spec = resource(
+        "one", remote={"host": "x"}, out=[{"source": "readings", "to": "a/{device}/{metric}", "form": "value"}]
+    )
+    await BridgeProvider(bridges, place).apply(spec, scope(spec))
+    async with Running(lambda: run_bridges(bridges, broker.dial, Tee(Sink()), Hasty(), place)):
+        await eventually(lambda: [(each.topic, each.payload) for each in broker.published] == [("a/press/m", b"5")])
+
+
+def received(bridges: Bridges) -> int:
+    """Return what the queue of a bridge at work has ever taken, -1 before that is known."""
+    state = bridges.states.get(ResourceKey("Bridge/one"))
+    return state.stands["out"].received if state is not None and state.ran > 0 else -1
 
 
 def test_what_a_cut_left_of_a_file_goes_with_the_resource_it_was_for(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from holdfast_edge.ingest import tee as tees
@@ -149,3 +150,56 @@ async def test_what_is_kept_of_a_bridge_is_for_the_agent_alone(tmp_path: Path) -
     (file,) = (tmp_path / "bridges" / "wanted").iterdir()
     assert (file.stat().st_mode & 0o777, b"hush" in file.read_bytes()) == (0o600, True)
     assert bridges.wanting_readings() == {KEY}
+
+
+def sparkplug(held: Queue) -> Feed:
+    want = bridge.wanted({"remote": {"host": "x"}, "preset": "sparkplug"}, "cloud", Place("s", "n"))
+    return Feed(want.out, held, lambda *_: None, packed=True)
+
+
+@pytest.mark.invariant("every-loss-is-counted")
+async def test_readings_that_wait_when_an_edge_node_becomes_a_bridge_with_rules_are_said_by_its_rules(
+    tmp_path: Path,
+) -> None:
+    held, stands = queue(tmp_path), list[Stand]()
+    before = sparkplug(held)
+    before.adopt()
+    await before.put([*readings(2), Reading("other", "m", 1, 1)])
+    for _ in range(2):  # the second finds nothing to do
+        feed(held, stands).adopt()
+    page = held.page("out", 0, 10)
+    assert [each.entry.topic for each in page] == ["acme/m0", "acme/m1"]
+    assert msgspec.json.decode(page[0].entry.payload)["value"] == "on"
+    stand = held.settle("out", [each.number for each in page])
+    assert (stand.received, stand.sent, stand.waiting, stand.bytes, stand.dropped) == (3, 2, 0, 0, {"NoRule": 1})
+    held.close()
+
+
+@pytest.mark.invariant("every-loss-is-counted")
+async def test_what_waits_said_by_rules_when_a_bridge_becomes_an_edge_node_is_counted_as_dropped(
+    tmp_path: Path,
+) -> None:
+    held, stands = queue(tmp_path), list[Stand]()
+    before = feed(held, stands)
+    before.adopt()
+    await before.put(readings(2))
+    after = sparkplug(held)
+    after.adopt()
+    await after.put(readings(1))
+    stand = held.settle("out", [])
+    assert (stand.received, stand.waiting, stand.dropped) == (3, 1, {"OtherForm": 2})
+    held.close()
+
+
+async def test_a_change_of_form_that_a_cut_ended_halfway_is_done_the_next_time(tmp_path: Path) -> None:
+    held, stands = queue(tmp_path), list[Stand]()
+    before = sparkplug(held)
+    before.adopt()
+    await before.put(readings(1))
+    half = feed(held, stands)
+    half._queue.rewrite("out", half._adopted)  # and no note of it
+    await before.put(readings(1))
+    feed(held, stands).adopt()
+    assert [each.entry.topic for each in held.page("out", 0, 10)] == ["acme/m0", "acme/m0"]
+    assert not any(each.entry.payload.startswith(b"\x86") for each in held.page("out", 0, 10))
+    held.close()

@@ -285,6 +285,21 @@ async def test_selinux_that_is_only_asserted_now_has_its_mode_back(tree: Tree) -
     assert (tree.root / "sys/fs/selinux/enforce").read_text() == "0"
 
 
+async def test_the_mode_from_before_outlasts_a_second_apply_and_another_name(tree: Tree) -> None:
+    confined = Confined(tree)
+    tree.write("sys/fs/selinux/enforce", "0")
+    await confined.converge(system="selinux", mode="enforce")
+    await confined.converge(system="selinux", mode="enforce")
+    spec = {"system": "selinux", "mode": "enforce"}
+    body = {"apiVersion": "holdfast.io/v1alpha1", "kind": "MandatoryAccessControl", "metadata": {"name": "other"}}
+    renamed = target.resource({**body, "spec": spec})
+    await confined.provider.apply(renamed, NOTHING)
+    await confined.provider.remove(asked("MandatoryAccessControl").key, {})
+    assert (tree.root / "sys/fs/selinux/enforce").read_text() == "1"
+    await confined.provider.remove(renamed.key, {})
+    assert (tree.root / "sys/fs/selinux/enforce").read_text() == "0"
+
+
 async def test_the_mode_of_another_boot_does_not_come_back(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the machine is booted with by now is not of our making."""
     confined = Confined(tree)

@@ -2,93 +2,21 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
 
-from holdfast_edge.core.trial import Limits, Trial
-from holdfast_edge.providers.port import Scope
-from holdfast_edge.reconcile.dead_man import DeadMan, Safety
-from holdfast_edge.store.contact import Contact
+from holdfast_edge.core.trial import Trial
 from holdfast_edge.store.trials import Refused, Trials, read
-from holdfast_protocol.errors import PermanentError, TransientError
+from holdfast_protocol.errors import TransientError
 from holdfast_protocol.wire.names import ResourceKey
-from holdfast_protocol.wire.target import Resource, Target
-from support.builders import a_target, file_body
-from support.clock import FakeClock, Running, never
+from holdfast_protocol.wire.target import Target
+from support.builders import a_target
+from support.clock import FakeClock, Running, eventually
+from support.dead_man import Site, World, firewall, kept, said, stands, wall
 from support.provider import FakeProvider
-from support.site import TestSite
 
 pytestmark = [pytest.mark.anyio, pytest.mark.invariant("agent-is-never-its-own-casualty")]
-
-
-class World:
-    """What there is around: a hub that answers or not, and a guard that only remembers."""
-
-    def __init__(self, clock: FakeClock) -> None:
-        self.clock = clock
-        self.contact = Contact()
-        self.reaches = True
-        self.answers = True
-        self.ground: tuple[str, ...] = ("address", "gateway")
-        self.armed: list[str] = []
-        self.refuses: TransientError | None = None
-        self.gate: anyio.Event | None = None  # what arming waits for
-
-    async def arm(self, trial: str, seconds: float) -> None:
-        if self.gate is not None:
-            await self.gate.wait()
-        if self.refuses is not None:
-            raise self.refuses
-        self.armed.append(trial)
-
-    async def disarm(self) -> None:
-        self.armed.clear()
-
-    async def connects(self) -> bool:
-        if self.reaches and self.answers:
-            self.contact.heard(self.clock.boottime())
-        return self.reaches
-
-    async def around(self) -> tuple[str, ...]:
-        return self.ground
-
-    def safety(self) -> Safety:
-        return Safety(Limits(within_s=60.0), self.contact, self, self.connects, self.around)
-
-
-class Site(TestSite):
-    def __init__(self, folder: Path, world: World, provider: FakeProvider, boot: str = "boot") -> None:
-        super().__init__(folder, provider, clock=world.clock, boot=boot, safety=world.safety())
-        self.world = world
-
-    @property
-    def dead_man(self) -> DeadMan:
-        assert self.site.dead_man is not None
-        return self.site.dead_man
-
-    async def until(self, probe: Any, what: str, turns: int = 400) -> None:
-        """Let time pass until it is so: half a second for every turn of the loops."""
-        for _ in range(turns):
-            if probe():
-                return
-            self.clock.advance(0.5)
-            await anyio.sleep(0.003)
-        raise TimeoutError(f"waited for {what}")
-
-    def alarms(self) -> list[str]:
-        return [str(each.body.get("reason")) for _, each in self.outbox.records if each.kind == "Alarm"]
-
-
-def firewall(text: str) -> dict[str, Any]:
-    metadata = {"name": "edge"}
-    return {"apiVersion": "holdfast.io/v1alpha1", "kind": "Firewall", "metadata": metadata, "spec": {"ruleset": text}}
-
-
-def wall(text: str, generation: int, **files: str) -> Target:
-    bodies = [file_body(name, f"/srv/{name}", content) for name, content in files.items()]
-    return a_target(firewall(text), *bodies, generation=generation)
 
 
 @pytest.fixture
@@ -102,26 +30,6 @@ def it(tmp_path: Path, world: World) -> Iterator[Site]:
     site = Site(tmp_path, world, FakeProvider("Firewall", "File"))
     yield site
     site.close()
-
-
-def stands(it: Site) -> str:
-    body = it.provider.world.get("Firewall/edge")
-    return str(body["spec"]["ruleset"]) if body else ""
-
-
-def said(it: TestSite) -> tuple[str, str]:
-    status = it.site.board.status
-    every = status.resources if status is not None else ()
-    found = [(each.condition.type, each.condition.reason) for each in every if each.key == "Firewall/edge"]
-    return found[0] if found else ("", "")
-
-
-async def kept(it: Site, text: str, generation: int) -> None:
-    await it.give(wall(text, generation))
-    await it.until(lambda: stands(it) == text, "it")
-    await it.until(lambda: not it.dead_man.on_trial, "the trial to end")
-    await it.until(lambda: it.site.targets.last_good == wall(text, generation).digest, "last-good")
-    assert stands(it) == text
 
 
 async def test_a_change_that_keeps_the_hub_stays(it: Site) -> None:
@@ -141,7 +49,7 @@ async def test_a_change_on_trial_is_not_ready_and_becomes_no_last_good(it: Site)
         await it.give(wall("one", 1))
         await it.until(lambda: said(it)[1] == "OnTrial", "it")
         it.clock.advance(59)
-        await never(lambda: it.site.targets.last_good)
+        await it.never(lambda: it.site.targets.last_good)
 
 
 @pytest.mark.parametrize("silent", ["reaches", "answers"])
@@ -158,7 +66,7 @@ async def test_a_change_that_cuts_the_hub_is_gone_back_from_and_the_target_with_
         await it.until(lambda: "A3 rolled-back" in it.outbox.said(), "the report")
         done = it.provider.changes()
         it.clock.advance(4000)
-        await never(lambda: it.provider.changes() != done)
+        await it.never(lambda: it.provider.changes() != done)
         assert it.provider.changes() == done
         assert it.site.transactions.bad[0].digest == wall("two", 2).digest
 
@@ -173,7 +81,7 @@ async def test_what_was_not_there_before_goes_again_and_is_not_tried_again_by_it
         assert "Firewall/edge" not in it.site.owned.things
         done = it.provider.changes()
         it.clock.advance(4000)
-        await never(lambda: it.provider.changes() != done)
+        await it.never(lambda: it.provider.changes() != done)
         it.world.reaches = True
         it.site.retry()
         await it.until(lambda: stands(it) == "one", "it")
@@ -220,9 +128,9 @@ async def test_a_kill_or_a_reboot_while_it_is_tried_goes_back_first_of_all(it: S
     again = Site(tmp_path, it.world, it.provider, boot)
     it.world.answers = True
     async with Running(*again.loops()):
-        await it.until(lambda: stands(it) == "one", "it")
-        await it.until(lambda: said(again) == ("Failed", "RevertedByDeadMan"), "it")
-        await never(lambda: stands(it) != "one")
+        await again.until(lambda: stands(it) == "one", "it")
+        await again.until(lambda: said(again) == ("Failed", "RevertedByDeadMan"), "it")
+        await again.never(lambda: stands(it) != "one")
     again.close()
 
 
@@ -247,8 +155,8 @@ async def test_a_change_that_had_no_guard_leaves_no_trial_and_no_word_of_it(it: 
     it.close()
     again = Site(tmp_path, it.world, it.provider)
     async with Running(*again.loops()):
-        await it.until(lambda: again.site.board.status is not None, "a look")
-        await never(again.alarms)
+        await again.until(lambda: again.site.board.status is not None, "a look")
+        await again.never(again.alarms)
     again.close()
 
 
@@ -257,7 +165,7 @@ async def test_a_newer_target_while_the_guard_is_called_leaves_no_trial(it: Site
         await kept(it, "one", 1)
         it.world.gate = anyio.Event()
         await it.give(wall("two", 2))
-        await it.until(lambda: it.dead_man.on_trial, "the change to be put on trial")
+        await eventually(lambda: it.dead_man.on_trial, "the change to be put on trial")
         newer = wall("one", 3, a="1")
         await it.give(newer)
         await it.until(lambda: it.site.targets.last_good == newer.digest, "a target without it to become last-good")
@@ -308,7 +216,7 @@ async def test_the_agent_is_not_started_anew_while_something_is_on_trial(tmp_pat
         await it.give(a_target(firewall("one"), version, generation=1))
         await it.until(lambda: stands(it) == "one", "the firewall")
         await it.until(lambda: it.condition("AgentVersion/agent") == ("Waiting", "Dependency"), "the version to wait")
-        await never(lambda: "AgentVersion/agent" in it.provider.world)
+        await it.never(lambda: "AgentVersion/agent" in it.provider.world)
         world.answers = True
         await it.until(lambda: "AgentVersion/agent" in it.provider.world, "the version")
     it.close()
@@ -339,106 +247,6 @@ async def test_what_is_gone_back_from_is_said_once_however_often_the_rest_is_tri
         await it.until(lambda: standing() == ["one", "one"] and not it.dead_man.on_trial, "both to be gone back from")
         await it.until(lambda: reverted("Firewall/b") > 0, "the second to be said")
         assert reverted("Firewall/b") == 1
-
-
-def two_walls(a: str, b: str, generation: int) -> Target:
-    bodies = [{**firewall(text), "metadata": {"name": name}} for name, text in (("a", a), ("b", b)) if text]
-    return a_target(*bodies, generation=generation)
-
-
-def ruleset(it: Site, name: str) -> str:
-    return str(it.provider.world.get(f"Firewall/{name}", {}).get("spec", {}).get("ruleset", ""))
-
-
-class _Stubborn(FakeProvider):
-    """Does not make what has such a rule set."""
-
-    not_made: str | None = None
-
-    async def apply(self, resource: Resource, scope: Scope) -> None:
-        if resource.spec["ruleset"] == self.not_made:
-            raise TransientError("busy", reason="Busy")
-        await super().apply(resource, scope)
-
-
-async def test_an_unjudged_change_is_gone_back_from_although_its_undoing_failed(it: Site) -> None:
-    async with Running(*it.loops()):
-        await kept(it, "one", 1)
-        it.world.answers = False
-        await it.give(wall("two", 2))
-        await it.until(lambda: stands(it) == "two" and bool(it.dead_man.on_trial), "it")
-        it.provider.fails["Firewall/edge"] = [PermanentError("it would cut the way", reason="CutsTheWay")]
-        await it.give(wall("one", 3))
-        await it.until(lambda: not it.provider.fails["Firewall/edge"], "the undoing to fail")
-        assert it.world.armed
-        await it.until(lambda: stands(it) == "one", "the old rules")
-        it.world.answers = True
-        await it.until(lambda: said(it) == ("Ready", "AsWanted"), "what stands again to be wanted, not refused")
-
-
-async def test_a_change_that_comes_while_another_cannot_be_gone_back_from_is_not_judged_with_it(it: Site) -> None:
-    async with Running(*it.loops()):
-        await it.give(two_walls("one", "", 1))
-        await it.until(lambda: it.site.targets.last_good == two_walls("one", "", 1).digest, "last-good")
-        it.world.answers = False
-        await it.give(two_walls("two", "", 2))
-        await it.until(lambda: ruleset(it, "a") == "two", "it")
-        it.provider.fails["Firewall/a"] = [TransientError("busy", reason="Busy") for _ in range(1000)]
-        await it.until(lambda: len(it.provider.fails["Firewall/a"]) < 995, "going back to be tried")
-        await it.give(two_walls("one", "new", 3))
-        await it.until(lambda: "Firewall/b" in it.site.attempts.held, "the other to be tried")
-        await never(lambda: ruleset(it, "b"))
-        it.world.answers = True
-        it.provider.fails["Firewall/a"].clear()
-        await it.until(lambda: (ruleset(it, "a"), ruleset(it, "b")) == ("one", "new"), "both")
-        await it.until(lambda: it.condition("Firewall/b") == ("Ready", "AsWanted"), "the other to be kept")
-
-
-async def test_one_that_cannot_be_gone_back_from_keeps_no_other_from_it(it: Site) -> None:
-    async with Running(*it.loops()):
-        await it.give(two_walls("one", "one", 1))
-        await it.until(lambda: it.site.targets.last_good == two_walls("one", "one", 1).digest, "last-good")
-        it.world.answers = False
-        await it.give(two_walls("two", "two", 2))
-        await it.until(lambda: ruleset(it, "a") == ruleset(it, "b") == "two", "both")
-        trial = read(it.database.path.parent).trial
-        assert trial is not None
-        last = trial.changes[-1].key
-        it.provider.fails[last] = [TransientError("busy", reason="Busy") for _ in range(1000)]
-        other = "b" if last.endswith("/a") else "a"
-        await it.until(lambda: ruleset(it, other) == "one", "the other")
-
-
-async def test_what_replaces_a_change_that_cannot_be_gone_back_from_is_tried_for_itself(
-    tmp_path: Path, world: World
-) -> None:
-    world.contact.heard(world.clock.boottime())
-    provider = _Stubborn("Firewall", "File")
-    it = Site(tmp_path, world, provider)
-    async with Running(*it.loops()):
-        await kept(it, "one", 1)
-        world.answers = False
-        await it.give(wall("two", 2))
-        await it.until(lambda: stands(it) == "two", "it")
-        provider.not_made = "one"
-        await it.until(lambda: "trial" in it.site.board.notes, "going back to fail")
-        world.answers = True
-        await it.give(wall("three", 3))
-        await it.until(lambda: stands(it) == "three", "it")
-        await it.until(lambda: not it.dead_man.on_trial, "the trial to end")
-        assert stands(it) == "three"
-        await it.until(lambda: said(it) == ("Ready", "AsWanted"), "it to be ready")
-    it.close()
-
-
-async def test_a_guard_that_cannot_be_called_off_is_no_lasting_trouble(it: Site) -> None:
-    async def disarm() -> None:
-        raise TransientError("systemctl hangs", reason="NoGuard")
-
-    it.world.disarm = disarm  # type: ignore[method-assign]
-    async with Running(*it.loops()):
-        await kept(it, "one", 1)
-        assert "trial" not in it.site.board.notes
 
 
 async def test_forgiving_what_was_refused_forgets_no_trial_that_begins_meanwhile(it: Site, tmp_path: Path) -> None:

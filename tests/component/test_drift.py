@@ -10,7 +10,7 @@ from holdfast_edge.core.attempts import BUDGET, COOL_DOWN
 from holdfast_protocol.wire.drift import ANNOTATION, Rule
 from holdfast_protocol.wire.target import Content, Target, resource
 from support.builders import a_target, file_body
-from support.clock import Running, eventually, never
+from support.clock import Running, eventually
 from support.site import TestSite
 
 pytestmark = pytest.mark.anyio
@@ -47,7 +47,7 @@ async def test_what_is_only_reported_stays_as_somebody_made_it(it: TestSite, wan
         by_hand = changed(it)
         await eventually(lambda: it.condition("File/a") == ("Degraded", "Drifted"))
         await it.passes(3600)
-        await never(lambda: it.provider.world["File/a"] is not by_hand)
+        await it.never(lambda: it.provider.world["File/a"] is not by_hand)
         status = it.site.board.status
         assert status is not None
         assert "body: differs" in status.resources[0].condition.message
@@ -96,7 +96,7 @@ async def test_a_fight_is_given_up_said_once_and_taken_up_after_a_long_rest(it: 
         by_hand = changed(it)
         await eventually(lambda: it.condition("File/a") == ("Degraded", "Contested"))
         await it.passes(COOL_DOWN / 2)
-        await never(lambda: it.provider.world["File/a"] is not by_hand)
+        await it.never(lambda: it.provider.world["File/a"] is not by_hand)
         await it.passes(COOL_DOWN / 2)
         await eventually(lambda: it.provider.world["File/a"].get("spec"))
         it.news.wake()

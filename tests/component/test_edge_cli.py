@@ -24,7 +24,7 @@ from holdfast_edge.store.targets import Targets
 from holdfast_protocol.wire import target
 from support.builders import HUB, a_target, file_body
 from support.site import TRUST
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
 
 class Edge:
@@ -72,12 +72,12 @@ quotas = {{ballast = 0}}
         words = [sys.executable, "-m", "holdfast_edge.cli.main", "run", "--config", str(self.config)]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(words, stdout=log, stderr=log, env={**os.environ, **environment})
-        until(lambda: (self.state / "control.sock").exists(), 10, "the control socket")
+        until(lambda: (self.state / "control.sock").exists(), HANGS_S, "the control socket")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        status = self.process.wait(10)
+        status = self.process.wait(HANGS_S)
         self.process = None
         return status
 
@@ -85,7 +85,7 @@ quotas = {{ballast = 0}}
         return main([*words, "--config", str(self.config)])
 
     def converged(self) -> None:
-        until(lambda: self.ask("status") == 0, 10, "convergence")
+        until(lambda: self.ask("status") == 0, HANGS_S, "convergence")
 
 
 @pytest.fixture
@@ -121,10 +121,27 @@ def test_status_says_what_is_as_wanted(running: Edge, capsys: Captured) -> None:
         answer = json.loads(capsys.readouterr().out)
         return answer if answer["outbox"]["p0"]["rows"] >= 3 else None
 
-    answer = until(told, 10, "its reports to be in the outbox")
+    answer = until(told, HANGS_S, "its reports to be in the outbox")
     assert answer["running"]
     assert answer["status"]["observed_digest"] == answer["status"]["digest"]
     assert answer["link"]["failures"] >= 1
+
+
+def test_readings_there_are_none_of_are_named_and_a_hold_has_a_longest_time(running: Edge, capsys: Captured) -> None:
+    assert running.ask("readings") == 0
+    assert capsys.readouterr().out == "no readings since the agent was started\n"
+    assert running.ask("readings", "oven", "--metric", "t") == 0
+    assert capsys.readouterr().out == "no readings of oven t since the agent was started\n"
+    assert running.ask("hold", "--for", "31d", "--reason", "leave") == 2
+    assert "a hold lasts at most 30 days" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        running.ask("hold", "--for", "soon", "--reason", "leave")
+    assert "'soon' is no length of time: 90s, 30m, 1h30m, 2d" in capsys.readouterr().err
+    assert running.ask("hold", "--for", "1h30m", "--reason", "leave", "-o", "json") == 0
+    assert running.ask("hold", "--release", json.loads(capsys.readouterr().out)["hold"]["id"]) == 0
+    assert running.ask("override", "set", "File/a", "--patch", "{bad", "--reason", "x") == 2
+    said = capsys.readouterr().err
+    assert said == "error: the patch: expected ',' or '}', but got '<stream end>' at line 1, column 5\n"
 
 
 def test_plan_says_nothing_to_do_and_what_a_hold_holds_back(running: Edge, capsys: Captured) -> None:
@@ -133,14 +150,14 @@ def test_plan_says_nothing_to_do_and_what_a_hold_holds_back(running: Edge, capsy
     assert running.ask("hold", "File/a", "--for", "5m", "--reason", "testing by hand", "-o", "json") == 0
     hold = json.loads(capsys.readouterr().out)["hold"]["id"]
     (running.files / "a").unlink()
-    until(lambda: running.ask("plan") == 1, 5, "drift to be noticed")
+    until(lambda: running.ask("plan") == 1, HANGS_S, "drift to be noticed")
     capsys.readouterr()
     assert running.ask("plan", "-o", "json") == 1
     assert json.loads(capsys.readouterr().out) == {
         "plan": [
             {
                 "key": "File/a",
-                "step": f"File/a is held by {hold}: testing by hand",
+                "step": "File/a is held",
                 "when": "held",
                 "why": f"by {hold}: testing by hand",
             }
@@ -277,7 +294,7 @@ def test_a_target_cannot_write_the_agents_own_files(stopped: Edge) -> None:
     before = [path.read_bytes() for path in own[:2]]
     stopped.give(*(file_body(f"f{n}", str(path)) for n, path in enumerate(own)), stopped.file("ok"))
     stopped.start()
-    until(lambda: (stopped.files / "ok").exists(), 10, "the rest of the target")
+    until(lambda: (stopped.files / "ok").exists(), HANGS_S, "the rest of the target")
     assert [path.read_bytes() for path in own[:2]] == before
     assert not own[3].exists()
 

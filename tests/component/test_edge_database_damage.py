@@ -12,7 +12,7 @@ from holdfast_edge.store.edge import KEPT_DAMAGED, NAME, open_edge
 from holdfast_protocol.errors import PermanentError, TransientError, WireError
 from holdfast_protocol.wire import target
 from support.builders import HUB, STRANGER, a_target, file_body
-from support.clock import Running, eventually, never
+from support.clock import Running, eventually
 from support.provider import FakeProvider
 from support.site import TestSite
 
@@ -105,7 +105,7 @@ async def test_with_every_copy_gone_nothing_is_removed_and_a_new_target_is_taken
     async with Running(*again.loops()):
         await again.reaches("NoTarget")
         await again.passes(60)
-        await never(lambda: provider.changes() != done)
+        await again.never(lambda: provider.changes() != done)
         await again.give(a_target(file_body("c", "/srv/c"), generation=7))
         await again.reaches("Converged", 7)
     again.close()
@@ -123,7 +123,7 @@ async def test_with_only_the_target_gone_what_is_owned_stays(tmp_path: Path) -> 
     async with Running(*again.loops()):
         await again.reaches("NoTarget")
         await again.passes(60)
-        await never(lambda: provider.changes() != done)
+        await again.never(lambda: provider.changes() != done)
     again.close()
 
 

@@ -1,17 +1,18 @@
 """File and what it is told of: unchanged files are not read, changed ones wake."""
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import anyio
 import pytest
 
-from holdfast_edge.providers.disk import looks
+from holdfast_edge.providers.disk import looks, watch
 from holdfast_edge.providers.files.provider import FileProvider
 from holdfast_protocol.wire.target import Resource
+from support.clock import eventually
 from support.files import NOTHING, converge, file, fresh, look
+from support.waiting import HANGS_S
 
 pytestmark = pytest.mark.anyio
 
@@ -35,6 +36,11 @@ def no_descriptor_is_left_open() -> Iterator[None]:
     assert after <= before + 8, "descriptors leak"  # the event loop and its threads hold a few
 
 
+@pytest.fixture(autouse=True)
+def watches_come_as_soon_as_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "_AGAIN_S", 0.1)  # others on this machine may have taken all it has
+
+
 @pytest.fixture
 def many(root: Path) -> list[Resource]:
     return [file(root / f"d{n % 7}/f{n}", f"content {n}", name=f"f{n}", mode="0644") for n in range(120)]
@@ -47,9 +53,8 @@ async def test_looking_at_unchanged_files_opens_none_of_them(
     for resource in many:
         await provider.apply(resource, NOTHING)
     await provider.observe(many, NOTHING)
-    opened, start = provider._looks.reads, time.process_time()
+    opened = provider._looks.reads
     found = await provider.observe(many, NOTHING)
-    assert time.process_time() - start < 0.02
     assert all(seen.as_wanted for seen in found.values())
     assert provider._looks.reads == opened
 
@@ -61,8 +66,8 @@ class Wakes:
     def __call__(self) -> None:
         self._event.set()
 
-    async def one(self, within: float = 1.0) -> None:
-        with anyio.fail_after(within):
+    async def one(self) -> None:
+        with anyio.fail_after(HANGS_S):
             await self._event.wait()
         self._event = anyio.Event()
 
@@ -78,6 +83,13 @@ class Wakes:
                 await self._event.wait()
             if calm.cancelled_caught:
                 return
+
+
+async def reshaped(provider: FileProvider) -> None:
+    """Return once the watches are what they shall be: the second shaping begins when the first has ended."""
+    for _ in range(2):
+        provider._watch.reshape()
+        await eventually(lambda: not provider._watch._changed.is_set(), "the watches to be looked over")
 
 
 @pytest.mark.invariant("no-content-in-wakeups")
@@ -127,6 +139,7 @@ async def test_every_change_of_a_file_wakes_and_nothing_else_does(provider: File
             await wakes.settle()
             change()
             await wakes.one()
+        await reshaped(provider)
         await wakes.settle()
         (root / "a/b/unrelated").write_text("")
         (root / "unrelated").write_text("")

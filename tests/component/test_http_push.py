@@ -24,6 +24,7 @@ from support.devices import stored_readings
 from support.mosquitto import free_port
 from support.sources import Site, running_sources, secret, source
 from support.streams import open_outbox
+from support.waiting import HANGS_S
 
 pytestmark = pytest.mark.anyio
 ONE = {"device": "p1", "metric": "t", "value": 21.5, "time": 5, "unit": "Cel"}
@@ -60,7 +61,7 @@ async def exchange(port: int, request: bytes, tls: ssl.SSLContext | None = None)
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
     try:
         writer.write(request)
-        head, _, text = (await asyncio.wait_for(reader.read(), 4)).partition(b"\r\n\r\n")
+        head, _, text = (await asyncio.wait_for(reader.read(), HANGS_S)).partition(b"\r\n\r\n")
     finally:
         writer.close()
     return int(head.split()[1]), json.loads(text), head.decode()
@@ -194,6 +195,22 @@ class Full:
         await self._outbox.append_readings(*arguments, **fields)
 
 
+async def test_no_more_connections_than_allowed_are_open_at_a_time(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path)
+    async with listening(tmp_path, outbox) as (port, _):
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MAX_CONNECTIONS)]
+        status, answer, _ = await exchange(port, b"")
+        assert (status, answer["error"]["reason"]) == (503, "Busy")
+        for _, writer in held:
+            writer.close()
+
+        async def taken() -> bool:
+            return (await post(port, ONE))[0] == 202
+
+        await eventually(taken, "their places to be free")
+    outbox.close()
+
+
 async def test_slow_and_silent_connections_end_and_do_not_keep_others_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,14 +219,13 @@ async def test_slow_and_silent_connections_end_and_do_not_keep_others_out(
     outbox = open_outbox(tmp_path)
     async with listening(tmp_path, outbox) as (port, _):
         slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MAX_CONNECTIONS)]
-        status, answer, _ = await exchange(port, b"")
-        assert (status, answer["error"]["reason"]) == (503, "Busy")
         for _, writer in slow[:10]:
             writer.write(b"POST /v1/readings HTTP/1.1\r\nContent-Length: 9\r\n")
         for reader, writer in slow:
             with suppress(ConnectionResetError):
-                assert await asyncio.wait_for(reader.read(), 10) == b""
+                assert await asyncio.wait_for(reader.read(), HANGS_S) == b""
             writer.close()
+        monkeypatch.undo()
         assert (await post(port, ONE))[0] == 202
     outbox.close()
 
@@ -231,7 +247,7 @@ async def test_one_connection_pushes_many_times_and_chunks_are_bounded_too(tmp_p
         raw = json.dumps(ONE).encode()
         for _ in range(5):
             writer.write(b"POST /v1/readings HTTP/1.1\r\nHost: s\r\nContent-Length: %d\r\n\r\n%s" % (len(raw), raw))
-            assert b"202 Accepted" in await asyncio.wait_for(reader.readuntil(b'{"accepted":true}'), 10)
+            assert b"202 Accepted" in await asyncio.wait_for(reader.readuntil(b'{"accepted":true}'), HANGS_S)
         writer.close()
         chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
         request = b"POST /v1/readings HTTP/1.1\r\nHost: s\r\nTransfer-Encoding: chunked\r\n\r\n" + 6 * chunk
@@ -248,4 +264,37 @@ async def test_who_would_speak_something_newer_is_told_what_is_spoken(tmp_path: 
         head = f"POST /v1/readings HTTP/1.1\r\nHost: site\r\nContent-Length: {len(body)}\r\n{offer}\r\n\r\n"
         status, answer, _ = await exchange(port, head.encode() + body)
         assert (status, answer["error"]["reason"]) == (400, "Upgrade")
+    outbox.close()
+
+
+@pytest.mark.invariant("every-loss-is-counted")
+async def test_a_push_with_a_key_that_was_rejected_is_not_called_stored_when_it_is_sent_again(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path)
+    async with listening(tmp_path, outbox, limits={"perDevice": 0.001, "burst": 1}) as (port, _):
+        statuses = [(await post(port, ONE, Idempotency_Key=key))[0] for key in ("a1", "a2", "a2", "a1")]
+        statuses += [(await post(port, b"{", Idempotency_Key="a3"))[0] for _ in range(2)]
+    assert statuses == [202, 429, 429, 202, 422, 422]
+    assert outbox.depth()["p3"].rows == 1
+    outbox.close()
+
+
+async def test_bodies_that_arrive_at_once_are_bounded_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "MAX_HELD", 5_000)
+    body = json.dumps([{**ONE, "time": number} for number in range(40)]).encode()
+    assert 2_500 < len(body) < 5_000
+
+    async def until(status: int, port: int) -> None:
+        async with asyncio.timeout(HANGS_S):
+            while (await post(port, body))[0] != status:
+                await asyncio.sleep(0.01)
+
+    outbox = open_outbox(tmp_path)
+    async with listening(tmp_path, outbox) as (port, _):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /v1/readings HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:-1])
+        await until(503, port)
+        writer.close()
+        await until(202, port)
+        for _ in range(3):
+            assert (await post(port, body))[0] == 202, "what was committed is held no more"
     outbox.close()

@@ -20,9 +20,12 @@ from holdfast_hub.api.routes import TABLE
 from holdfast_hub.service import run_hub
 from holdfast_hub.settings import Address, Settings, address
 from holdfast_protocol.errors import InputError, PermanentError
+from holdfast_protocol.runtime import broker as embedded
+from holdfast_protocol.runtime.tasks import death
 from support import mosquitto
 from support.hubs import BLUEPRINT, instance
 from support.mosquitto import Mosquitto
+from support.waiting import HANGS_S
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +43,7 @@ class Api:
         self.path = path
 
     def connect(self) -> http.client.HTTPConnection:
-        connection = http.client.HTTPConnection("hub", timeout=10)
+        connection = http.client.HTTPConnection("hub", timeout=HANGS_S)
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.sock.settimeout(10)
         connection.sock.connect(str(self.path))
@@ -74,7 +77,7 @@ async def hub(folder: Path, broker: Mosquitto, **other: Any) -> AsyncIterator[Ap
 
     async with anyio.create_task_group() as group:
         group.start_soon(lambda: run_hub(made, ready=on_ready))
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             await ready.wait()
         assert str(made.socket) in lines[0]
         yield Api(made.socket)
@@ -128,7 +131,7 @@ async def test_the_way_from_files_to_a_target_and_back(tmp_path: Path, broker: M
 
 async def test_health_tells_when_the_broker_is_reached(tmp_path: Path, broker: Mosquitto) -> None:
     async with hub(tmp_path, broker) as api:
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             while not (found := (await api.ask("GET", "/v1/health"))[1])["broker"]["connected"]:
                 await anyio.sleep(0.01)
         assert (found["fleet"], found["broker"]["embedded"]) == ("acme", False)
@@ -221,17 +224,17 @@ async def test_events_tell_what_changed_and_go_on_where_a_reader_was(tmp_path: P
         await api.ask("POST", "/v1/sites", {"name": "press-01", "zones": ["west"]})
         await api.ask("POST", "/v1/apply", given(BLUEPRINT, instance()))
         expected = [("site", "press-01"), ("blueprint", "greeting"), ("instance", "Greeting/west")]
-        with anyio.fail_after(5):
+        with anyio.fail_after(HANGS_S):
             while not set(expected) <= {(data["kind"], data["name"]) for _, data in reader.events()}:
                 await anyio.sleep(0.01)
         first = reader.events()[0][0]
         again = await anyio.to_thread.run_sync(Reader, api, first)
-        with anyio.fail_after(5):
+        with anyio.fail_after(HANGS_S):
             while ("blueprint", "greeting") not in {(data["kind"], data["name"]) for _, data in again.events()}:
                 await anyio.sleep(0.01)
         assert again.events()[0] == reader.events()[1]
         other = await anyio.to_thread.run_sync(Reader, api, "0a0b-99")
-        with anyio.fail_after(5):
+        with anyio.fail_after(HANGS_S):
             while not other.events():
                 await anyio.sleep(0.01)
         assert other.events()[0][1]["kind"] == "reset", "an id of another run is answered by: look at everything"
@@ -245,7 +248,7 @@ async def test_tcp_is_served_on_loopback_only(tmp_path: Path, broker: Mosquitto)
     async with hub(tmp_path, broker, http=Address("127.0.0.1", port)):
 
         def ask() -> int:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HANGS_S)
             connection.request("GET", "/v1/health")
             status = connection.getresponse().status
             connection.close()
@@ -270,7 +273,7 @@ async def test_no_web_page_speaks_through_a_browser_on_this_machine(tmp_path: Pa
     async with hub(tmp_path, broker, http=Address("127.0.0.1", port)) as api:
 
         def ask(**headers: str) -> int:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HANGS_S)
             connection.request("POST", "/v1/sites", b'{"name":"press-01"}', {"Content-Type": "text/plain", **headers})
             status = connection.getresponse().status
             connection.close()
@@ -310,6 +313,39 @@ async def test_two_hubs_share_neither_folder_nor_socket(tmp_path: Path, broker: 
         with pytest.raises(PermanentError, match="listens on"):
             await run_hub(second)
         assert (await api.ask("GET", "/v1/health"))[0] == 200
+
+
+async def test_a_hub_whose_broker_cannot_listen_never_says_that_it_is_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "STOP_WITHIN", 0.1)
+    said: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = Address("127.0.0.1", taken.getsockname()[1])
+        with pytest.raises(BaseExceptionGroup) as caught:
+            await run_hub(Settings(tmp_path / "data", "acme", tmp_path / "hub.sock", listen=listen), ready=said.append)
+    died = death(caught.value)
+    assert died is not None
+    assert "no broker can listen on" in str(died.__cause__)
+    assert said == []
+
+
+async def test_a_hub_says_that_it_is_ready_once_its_broker_takes_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listen = Address("127.0.0.1", mosquitto.free_port())
+    said = anyio.Event()
+
+    def ready(line: str) -> None:
+        socket.create_connection((listen.host, listen.port)).close()
+        said.set()
+
+    settings = Settings(tmp_path / "data", "acme", tmp_path / "hub.sock", listen=listen)
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: run_hub(settings, ready=ready))
+        with anyio.fail_after(HANGS_S):
+            await said.wait()
+        group.cancel_scope.cancel()
 
 
 async def test_a_socket_left_by_a_killed_hub_is_taken_over(tmp_path: Path, broker: Mosquitto) -> None:

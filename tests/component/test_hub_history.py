@@ -94,7 +94,7 @@ async def test_the_newest_buckets_are_returned_when_there_are_more(hub: Hub) -> 
     assert [row[0] for row in await asked(hub, limit=3)] == [7, 8, 9]
 
 
-@pytest.mark.parametrize("other", [{"every": 0}, {"every": -5}, {"limit": 0}])
+@pytest.mark.parametrize("other", [{"every": 0}, {"every": -5}, {"limit": 0}, {"limit": 100_001}])
 async def test_an_impossible_question_is_refused(hub: Hub, other: dict[str, int]) -> None:
     with pytest.raises(InputError):
         await history.reduced(hub, Asked(**{"every": 1, **other}))  # type: ignore[arg-type]
@@ -147,6 +147,7 @@ async def test_devices_are_there_with_their_first_reading(hub: Hub) -> None:
         (f"{SITE}/press", NODE, 1, START),
     ]
     assert all(each.first_seen > START for each in found)
+    await add_site(hub, "elsewhere")
     assert await devices.list_devices(hub, devices.Listing("elsewhere")) == []
 
 
@@ -206,3 +207,16 @@ async def test_the_series_and_the_row_of_one_device_are_found_without_looking_at
         finally:
             connection.set_progress_handler(None, 0)
     assert looked < 100
+
+
+async def test_one_device_of_endless_metrics_keeps_no_other_from_being_listed(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "MAX_METRICS", 3)
+    await add_site(hub)
+    Sender(hub).send(*(Reading("flood", f"m{n}", START, n) for n in range(5)), value("t", 0, 1))
+    assert [(each.device, each.metrics) for each in await devices.list_devices(hub, devices.Listing())] == [
+        ("flood", 3),
+        ("press", 1),
+    ]
+    assert len((await devices.show_device(hub, SITE, "flood"))["metrics"]) == 3

@@ -20,7 +20,7 @@ from support.broker import FakeBroker
 from support.builders import FLEET, SITE, STRANGER
 from support.builders import NODE as NODE_KEY
 from support.clock import FakeClock, Running, eventually
-from support.hub_link import alive, freed, furnish, node, offline, online, problems, site_state, until
+from support.hub_link import alive, freed, furnish, node, offline, online, problems, site_state
 from support.hubs import (
     NODE,
     Linked,
@@ -57,14 +57,14 @@ async def test_a_late_will_of_an_older_session_hides_no_node(hub: Hub, broker: F
         await eventually(lambda: linked.settled, "the hub")
         linked.say(presence("s1", online=True))
         linked.say(hello("s1"))
-        await until(lambda: online(hub, "s1"))
+        await eventually(lambda: online(hub, "s1"))
         linked.say(presence("s2", online=True))
-        await until(lambda: online(hub, "s2"))
+        await eventually(lambda: online(hub, "s2"))
         linked.say(presence("s1", online=False))
         await eventually(lambda: linked.idle, "the late will to be taken")
         assert (await node(hub)).online
         linked.say(presence("s2", online=False))
-        await until(lambda: offline(hub))
+        await eventually(lambda: offline(hub))
         assert await site_state(hub) == "Offline"
 
 
@@ -120,7 +120,7 @@ async def test_what_strangers_say_is_counted_and_believed_by_nobody(hub: Hub, br
         linked.say(hello("far", streams={"p0": messages.StreamState(streams.INCARNATION, 1, 2**62, 0)}))
         linked.say(hello("facts", facts={str(number): "x" for number in range(100)}))
         linked.say(hello("mine"))
-        await until(lambda: online(hub, "mine"))
+        await eventually(lambda: online(hub, "mine"))
         await eventually(lambda: linked.idle, "all to be taken")
         assert {(each.site, each.reason) for each in await problems(hub)} == {
             (SITE, "BadSignature"),

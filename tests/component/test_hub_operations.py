@@ -13,7 +13,7 @@ from holdfast_hub.operations import apply, diff, instance_views, render, site_vi
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.operations.kits import KitWords, site_kit
 from holdfast_hub.operations.sites import SiteWords
-from holdfast_hub.store import audit
+from holdfast_hub.store import audit, status
 from holdfast_protocol.errors import ConflictError, InputError, NotFoundError, TransientError
 from support.builders import NODE as NODE_KEY
 from support.builders import SITE
@@ -207,6 +207,26 @@ async def test_facts_that_bring_two_claims_together_hold_the_site_and_nobody_els
     assert (await put(hub, instance(text="new"), by_arch)).sites == ["press-02"]
     assert (await put(hub, by_arch.replace("spec:\n", "spec:\n  path: /etc/arm\n"))).sites == [SITE]
     assert (await site_views.show_site(hub, SITE))["problems"] == []
+
+
+async def test_a_restart_knows_a_held_site_behind_a_thousand_newer_problems(hub: Hub, tmp_path: Path) -> None:
+    by_arch = instance("arm").replace("key: zone", "key: arch").replace("[west]", "[arm64]")
+    await add_site(hub)
+    await give_key(hub, NODE_KEY)
+    await put(hub, BLUEPRINT, instance(), by_arch)
+    await report(hub, arch="arm64")
+    await add_site(hub, "press-02")
+
+    def strangers(connection: sqlite3.Connection) -> None:
+        later = {"at": hub.now() + 1, "message": "no node of this fleet", "reason": "UnknownNode"}
+        for number in range(1000):
+            status.add_problem(connection, site=f"s{number}", node="n", channel="hello", **later)
+
+    await hub.store.write(strangers)
+    hub.store.close()
+    with hub_at(tmp_path) as again:
+        await again.load()
+        assert (await put(again, instance(text="new"))).sites == ["press-02"], "and nobody is refused for it"
 
 
 async def report(hub: Hub, **facts: str) -> None:

@@ -2,7 +2,7 @@
 
 import shutil
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,27 @@ from holdfast_hub.link import publisher
 from holdfast_hub.operations import apply, sites
 from holdfast_hub.operations.hub import Hub
 from holdfast_protocol.errors import ConflictError, TransientError
-from holdfast_protocol.wire import envelope, messages, records, strict, topics
+from holdfast_protocol.wire import messages, records, topics
 from holdfast_protocol.wire.batch import GENESIS, Group
-from holdfast_protocol.wire.messages import HubState
 from holdfast_protocol.wire.names import SiteName
-from holdfast_protocol.wire.target import BEACON, Beacon
 from holdfast_protocol.wire.topics import Address
 from support import streams
 from support.broker import FakeBroker
-from support.builders import FLEET, HUB, SITE, STRANGER
+from support.builders import FLEET, SITE, STRANGER
 from support.builders import NODE as NODE_KEY
 from support.clock import FakeClock, Running, eventually, never
-from support.hub_link import alive, freed, furnish, node, offline, online, problems, site_state, until
+from support.hub_link import (
+    alive,
+    beacon,
+    freed,
+    furnish,
+    has_problem,
+    holds,
+    marked,
+    problems,
+    site_state,
+    state,
+)
 from support.hubs import (
     BLUEPRINT,
     NODE,
@@ -96,13 +105,8 @@ async def test_a_target_published_twice_is_the_same_bytes(hub: Hub) -> None:
     linked = Linked(hub, broker)
     async with Running(linked.run):
         await furnish(hub)
-        await until(lambda: marked(hub))
+        await eventually(lambda: marked(hub))
     assert len(set(linked.targets())) == 1
-
-
-async def marked(hub: Hub) -> bool:
-    row = await newest(hub)
-    return row is not None and row.published
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -136,18 +140,6 @@ async def test_a_wiped_broker_is_given_everything_again(hub: Hub, broker: FakeBr
         await eventually(lambda: state(broker).online, "the hub to be seen")
 
 
-def beacon(broker: FakeBroker) -> Beacon | None:
-    data = broker.retained.get(topics.topic(Address("beacon", SITE)))
-    if data is None:
-        return None
-    payload = envelope.open_sealed(data, BEACON, {HUB.keyid: HUB.public}, limit=10_000)
-    return strict.decode(payload, Beacon, limit=10_000)
-
-
-def state(broker: FakeBroker) -> HubState:
-    return messages.open_message(broker.retained["hf/1/fleet/hub"], HubState, {HUB.keyid: HUB.public})
-
-
 async def test_a_broker_that_comes_back_with_an_old_state_is_put_right_at_the_sites_hello(
     hub: Hub, broker: FakeBroker
 ) -> None:
@@ -159,7 +151,7 @@ async def test_a_broker_that_comes_back_with_an_old_state_is_put_right_at_the_si
         old = broker.snapshot()
         await put(hub, instance(text="new"))
         await eventually(lambda: generation(linked) == 2, "the second target")
-        await until(lambda: marked(hub))
+        await eventually(lambda: marked(hub))
         broker.restore(old)
         await eventually(lambda: linked.settled == 2, "the hub to be back")
         assert generation(linked) == 1
@@ -246,27 +238,23 @@ async def test_a_site_that_does_not_take_what_it_was_told_is_told_again_each_min
     async with Running(linked.run):
         await furnish(hub)
         await eventually(linked.held, "the target")
-        await until(lambda: marked(hub))
+        await eventually(lambda: marked(hub))
         row = await newest(hub)
         linked.say(hello(held=row))
         await eventually(linked.downs, "an answer")
         linked.say(status(None, boot_id="boot-1"))  # now it says that it holds nothing
-        await until(lambda: holds(hub, 0))
+        await eventually(lambda: holds(hub, 0))
         clock.advance(publisher.REPAIR_EVERY)
         await eventually(lambda: clock.sleepers >= 2 and len(linked.targets()) >= 1, "the loops to sleep again")
         clock.advance(publisher.REPAIR_EVERY)
         await eventually(lambda: len(linked.targets()) > 1, "the target again")
         linked.say(status(row, sequence=2))
-        await until(lambda: holds(hub, 1))
-        await until(lambda: marked(hub))
+        await eventually(lambda: holds(hub, 1))
+        await eventually(lambda: marked(hub))
         count = len(linked.targets())
         for _ in range(3):
             clock.advance(publisher.REPAIR_EVERY)
             await never(lambda: len(linked.targets()) > count)
-
-
-async def holds(hub: Hub, generation: int) -> bool:
-    return (await node(hub)).generation == generation
 
 
 async def test_a_deleted_site_is_erased_from_the_broker(hub: Hub, broker: FakeBroker) -> None:
@@ -307,58 +295,12 @@ async def test_a_target_larger_than_the_broker_carries_is_told_and_holds_up_no_o
         await add_site(hub, "press-02", zone="east")
         await put(hub, BLUEPRINT, instance(text="x" * 30_000), instance("east", "east"))
         await eventually(lambda: linked.held("press-02"), "the other site's target")
-        await until(lambda: has_problem(hub, "TooLarge"))
+        await eventually(lambda: has_problem(hub, "TooLarge"))
         assert linked.held() is None
         await put(hub, instance(text="small"))
         await eventually(linked.held, "a target that fits")
-        await until(lambda: marked(hub))
+        await eventually(lambda: marked(hub))
         assert not await has_problem(hub, "TooLarge")
-
-
-async def has_problem(hub: Hub, reason: str) -> bool:
-    return any(each.reason == reason for each in await problems(hub))
-
-
-async def test_the_hub_is_seen_and_its_will_says_when_it_is_gone(hub: Hub, broker: FakeBroker) -> None:
-    linked = Linked(hub, broker)
-    async with Running(linked.run):
-        await eventually(lambda: linked.settled, "the hub")
-        first = state(broker)
-        assert first.online
-        broker.cut()
-        assert (state(broker).online, state(broker).session) == (False, first.session)
-        broker.heal()
-        await eventually(lambda: state(broker).online, "the hub again")
-        assert state(broker).session != first.session
-    assert not state(broker).online, "it says so itself when it ends"
-
-
-async def test_beacons_are_refreshed_before_they_expire(hub: Hub, broker: FakeBroker, clock: FakeClock) -> None:
-    linked = Linked(hub, broker)
-    async with Running(linked.run):
-        await furnish(hub)
-        first = await eventually(lambda: beacon(broker), "a beacon")
-        await eventually(lambda: clock.sleepers >= 2, "the loops to sleep")
-        clock.advance(publisher.BEACON_LIFE / 3)
-        second = await eventually(
-            lambda: (now := beacon(broker)) and now.issued_at > first.issued_at and now, "another"
-        )
-        assert second.expires_at > first.expires_at
-        assert first.expires_at > second.issued_at
-
-
-async def test_nodes_are_taken_for_offline_when_the_broker_has_lost_what_it_knew(hub: Hub, broker: FakeBroker) -> None:
-    linked = Linked(hub, broker)
-    async with Running(linked.run):
-        await furnish(hub)
-        await eventually(lambda: linked.settled, "the hub")
-        linked.say(hello())
-        await until(lambda: online(hub, "s1"))
-        broker.forget()
-        await eventually(lambda: linked.settled == 2, "the hub to be back")
-        assert await offline(hub)
-        linked.say(status(None, sequence=3))
-        await until(lambda: online(hub, "s1"))
 
 
 async def test_a_site_that_keeps_refusing_its_target_is_given_it_ever_more_rarely(hub: Hub, clock: FakeClock) -> None:
@@ -369,7 +311,7 @@ async def test_a_site_that_keeps_refusing_its_target_is_given_it_ever_more_rarel
     async with Running(linked.run):
         await furnish(hub)
         await eventually(linked.held, "the target")
-        await until(lambda: marked(hub))
+        await eventually(lambda: marked(hub))
         group = Group(1, "records", streams.STAMP, records.encode([refusal])[0].blob)
         ours: dict[str, Any] = {"stream": "p0", "fleet": FLEET, "site": SITE, "node": NODE, "signer": NODE_KEY}
         chain = GENESIS
@@ -380,7 +322,7 @@ async def test_a_site_that_keeps_refusing_its_target_is_given_it_ever_more_rarel
                 linked.say(alive("boot-1", minute * 60))
             await eventually(lambda: linked.idle, "it to be taken")
             await linked.publisher.repair()
-            await until(lambda: marked(hub))
+            await eventually(lambda: marked(hub))
             clock.advance(60)
         assert 6 <= len(linked.targets()) <= 15
         row = await newest(hub)
@@ -419,46 +361,9 @@ async def test_what_could_not_be_accepted_is_no_problem_for_ever(
         await furnish(hub)
         await eventually(lambda: linked.settled, "the hub")
         linked.say(hello("forged"), STRANGER)
-        await until(lambda: has_problem(hub, "BadSignature"))
+        await eventually(lambda: has_problem(hub, "BadSignature"))
         await linked.publisher.repair()
         assert await has_problem(hub, "BadSignature")
         clock.advance(publisher.FORGET_AFTER + 1)
         await linked.publisher.repair()
         assert await problems(hub) == []
-
-
-class Wire:
-    """A broker's retained messages; things may happen while one is on its way."""
-
-    def __init__(self) -> None:
-        self.retained: dict[str, bytes] = {}
-        self.meanwhile: list[Callable[[], Awaitable[object]]] = []
-
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        while self.meanwhile:
-            await self.meanwhile.pop()()
-        self.retained[topic] = payload
-
-
-@pytest.mark.parametrize("deleted", [False, True])
-async def test_a_beacon_is_of_now_though_its_site_changed_while_it_went_out(
-    hub: Hub, broker: FakeBroker, clock: FakeClock, *, deleted: bool
-) -> None:
-    made, wire = Linked(hub, broker).publisher, Wire()
-    await add_site(hub)
-    await put(hub, BLUEPRINT, instance())
-    await made.publish_waiting(wire, 10**6)  # type: ignore[arg-type]
-
-    async def change() -> None:
-        await (apply.delete_site(hub, SITE, author="ann") if deleted else put(hub, instance(text="new")))
-        await made.publish_waiting(wire, 10**6)  # type: ignore[arg-type]
-
-    wire.meanwhile = [change]
-    async with Running(lambda: made._run_beacons(wire)):  # type: ignore[arg-type]
-        await eventually(lambda: made._beacons_at > 0)
-    said = wire.retained[topics.topic(Address("beacon", SITE))]
-    if deleted:
-        assert said == b""
-    else:
-        payload = envelope.open_sealed(said, BEACON, {HUB.keyid: HUB.public}, limit=100_000)
-        assert strict.decode(payload, Beacon, limit=100_000).generation == 2

@@ -357,3 +357,31 @@ async def test_a_kill_between_commit_and_acknowledgement_stores_nothing_twice(tm
     ((_, stored, _, _),) = await hub.balance()
     assert stored == len(values)
     hub.database.close()
+
+
+async def test_a_stream_of_a_thousand_holes_costs_a_batch_no_more_than_one_of_none(tmp_path: Path) -> None:
+    hub = Hub(tmp_path)
+    part = Group(1, "readings", STAMP, encode([Reading("d", "m", 1, 1)])[0].blob)
+    await hub.take(sealed([part], first=5001, before=b"\x01" * 32, high=6000))
+    with hub.database.transaction() as connection:
+        connection.executemany(
+            "INSERT INTO ranges VALUES (1, ?, ?, NULL, NULL)", [(2 * n, 2 * n) for n in range(1, 2000)]
+        )
+    looked = 0
+
+    def step() -> int:
+        nonlocal looked
+        looked += 1
+        return 0
+
+    with hub.database.reading() as connection:
+        connection.set_progress_handler(step, 100)
+    lost = Tombstone(1, 10, "Overflow", b"\x03" * 32)
+    answers = await hub.take(
+        sealed([part], first=5500, before=b"\x02" * 32, high=6000), sealed([lost], first=5600, before=b"\x04" * 32)
+    )
+    with hub.database.reading() as connection:
+        connection.set_progress_handler(None, 0)
+    assert [each.rejected for each in answers] == ["", ""]
+    assert looked < 30
+    hub.database.close()

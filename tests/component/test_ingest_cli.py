@@ -32,10 +32,10 @@ def run(command: str, folder: Path, *words: str, rules: str = RULES) -> subproce
 def test_samples_are_shown_as_readings_or_with_the_place_in_the_rules(command: str, tmp_path: Path) -> None:
     done = run(command, tmp_path)
     assert done.returncode == 1, done.stderr
-    assert "press-1 temp = 21.5 Cel at 1700000000000 good p3 by rules[0]" in done.stdout
-    assert "press-1 temp = 210.5 at 1700000000000 bad p3 by rules[0]" in done.stdout
+    assert "press-1 temp = 21.5 Cel at 2023-11-14T22:13:20.000Z good p3 by rules[0]" in done.stdout
+    assert "press-1 temp = 210.5 at 2023-11-14T22:13:20.000Z bad p3 by rules[0]" in done.stdout
     assert "rejected NoValue: the message has no payload.t (rules.yaml:9:13 spec.rules[0].time)" in done.stdout
-    assert "a.press-1 x = True" in done.stdout
+    assert "a.press-1 x = true" in done.stdout
     assert "rejected NoRule" in done.stdout
     assert "\x1b" not in done.stdout
     rows = json.loads(run(command, tmp_path, "-o", "json").stdout)["samples"]

@@ -11,7 +11,7 @@ from holdfast_edge.providers.network.live import Live
 from holdfast_edge.providers.network.provider import NetworkInterfaceProvider
 from holdfast_edge.providers.port import Observed, Scope
 from holdfast_protocol.errors import TransientError
-from holdfast_protocol.kinds.firewall import Way
+from holdfast_protocol.kinds.way import Way
 from holdfast_protocol.wire import target
 from holdfast_protocol.wire.target import Resource
 
@@ -94,3 +94,38 @@ async def test_a_made_interface_whose_change_was_cut_off_is_made_anew_by_the_nex
     await again.apply(second, Scope({second.key: second}))
     live.deletes = False  # a repair of what stands makes nothing anew
     await again.apply(second, Scope({second.key: second}))
+
+
+class BridgeLive(FakeLive):
+    """As systemd-networkd with a bridge that has one port, out of which somebody may take it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.master = ""
+
+    def links(self) -> dict[str, Link]:
+        return super().links() | {"port0": Link("port0", up=True, carrier=True, master=self.master)}
+
+    def managed(self) -> dict[str, Managed]:
+        return super().managed() | {"port0": Managed("configured", "enslaved", "")}
+
+    def reconfigure(self, interface: str) -> None:
+        if interface == "port0":
+            self.master = "br0"
+
+
+async def test_a_port_taken_out_of_its_bridge_is_missed_and_put_back(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    live = BridgeLive(tmp_path / "etc/systemd/network")
+    spec = {"interface": "br0", "bridge": {"ports": ["port0"]}}
+    body = {"apiVersion": "holdfast.io/v1alpha1", "kind": "NetworkInterface", "metadata": {"name": "cell"}}
+    cell = target.resource(body | {"spec": spec})
+    it = provider(tmp_path, live)
+    await it.apply(cell, Scope({cell.key: cell}))
+    live.master = "br0"
+    assert (await look(it, cell)).as_wanted
+    live.master = ""
+    assert (await look(it, cell)).differences == ("ports: port0 is not in it",)
+    await it.apply(cell, Scope({cell.key: cell}))
+    assert live.master == "br0"
+    assert (await look(it, cell)).as_wanted

@@ -1,7 +1,6 @@
 """Not now: files, commands and sockets that are real, good and bad, and how long they are heard."""
 
 import os
-import socket
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,14 +13,18 @@ import pytest
 from holdfast_edge.control import planned
 from holdfast_edge.core.deferral import Ask, NotNow, ask_of
 from holdfast_edge.reconcile import questions
+from holdfast_edge.reconcile.lookout import Lookout
 from holdfast_protocol.errors import WireError
 from holdfast_protocol.wire.names import ResourceKey
 from holdfast_protocol.wire.target import Target
 from support.builders import a_target, file_body
-from support.clock import FakeClock, Running, eventually, never
+from support.clock import FakeClock, Running, eventually
+from support.files import script
 from support.site import TestSite
 
 pytestmark = pytest.mark.anyio
+
+
 KEY = ResourceKey("File/a")
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC).timestamp()
 
@@ -58,7 +61,7 @@ async def test_a_file_keeps_a_workload_as_it_is_until_it_is_gone(it: TestSite, t
         (row,) = planned(await it.site.fresh_view(), it.site)
         assert (row["when"], "part 7 of 12" in row["why"]) == ("waiting", True)
         await it.passes(11)
-        await never(lambda: it.provider.changes())
+        await it.never(lambda: it.provider.changes())
         flag.unlink()
         await it.passes(11)
         await it.reaches("Converged")
@@ -145,113 +148,6 @@ async def test_a_folder_full_of_traps_is_read_in_no_time(tmp_path: Path) -> None
     assert questions.read_notes(tmp_path / "absent") == ()
 
 
-def script(path: Path, text: str) -> str:
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
-    return str(path)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [("exit 0", ""), ("exit 75", "says not now"), ("exit 1", "status 1"), ('[ "$HOLDFAST_RESOURCE" = File/a ]', "")],
-)
-async def test_a_command_answers_by_its_exit_status(tmp_path: Path, text: str, said: str) -> None:
-    program = script(tmp_path / "ask", text)
-    found = await questions.put(Ask("exec", (program,), 60.0), KEY, within=5.0, commands=[program])
-    assert (found == "") if said == "" else said in found
-
-
-async def test_a_command_that_does_not_end_is_ended_with_all_it_started(tmp_path: Path) -> None:
-    program = script(tmp_path / "ask", f"sleep 1000 & echo $! > {tmp_path}/child; wait")
-    found = await questions.put(Ask("exec", (program,), 60.0), KEY, within=0.5, commands=[program])
-    assert "no answer within 0.5 s" in found
-    child = int((tmp_path / "child").read_text())
-    await eventually(lambda: not Path(f"/proc/{child}").exists() or " Z " in Path(f"/proc/{child}/stat").read_text())
-
-
-async def test_a_command_that_ends_at_the_moment_it_is_ended_is_none_that_answered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    killpg = os.killpg
-
-    def gone(group: int, number: int) -> None:
-        killpg(group, number)
-        raise ProcessLookupError
-
-    command = script(tmp_path / "slow", "exec sleep 60")
-    monkeypatch.setattr(os, "killpg", gone)
-    said = await questions.put(Ask("exec", (command,), 60), KEY, within=0.2, commands=[command])
-    assert said.startswith("no answer within")
-
-
-async def test_a_command_the_machine_does_not_list_is_not_started(tmp_path: Path) -> None:
-    program = script(tmp_path / "ask", f"touch {tmp_path}/started")
-    found = await questions.put(Ask("exec", (program, "; touch x"), 60.0), KEY, within=5.0, commands=[])
-    assert "not_now.commands" in found
-    assert not (tmp_path / "started").exists()
-    missing = str(tmp_path / "missing")
-    assert "cannot be started" in await questions.put(
-        Ask("exec", (missing,), 60.0), KEY, within=5.0, commands=[missing]
-    )
-
-
-def answering(path: Path, *, with_: bytes | None) -> Iterator[list[bytes]]:
-    """Listen on a socket and answer every question the same way; None: never."""
-    heard: list[bytes] = []
-    server = socket.socket(socket.AF_UNIX)
-    server.bind(str(path))
-    server.listen()
-    kept = []
-
-    def serve() -> None:
-        while True:
-            try:
-                connection, _ = server.accept()
-            except OSError:
-                return
-            kept.append(connection)
-            heard.append(connection.recv(1000))
-            if with_ is not None:
-                connection.sendall(with_)
-                connection.close()
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    yield heard
-    server.shutdown(socket.SHUT_RDWR)
-    server.close()
-    thread.join(5)
-    for connection in kept:
-        connection.close()
-
-
-@pytest.mark.parametrize(
-    ("answer", "said"),
-    [
-        (b"go\n", ""),
-        (b"not before the shift ends\n", "not before the shift ends"),
-        (b"\n", "says no"),
-        (b"", "no answer of one line"),
-        (b"x" * 5000, "no answer of one line"),
-        (None, "no answer within"),
-    ],
-)
-async def test_a_socket_answers_in_one_line(tmp_path: Path, answer: bytes | None, said: str) -> None:
-    path = tmp_path / "s"
-    listening = answering(path, with_=answer)
-    heard = next(listening)
-    try:
-        found = await questions.put(Ask("socket", (str(path),), 60.0), KEY, within=1.0, commands=[])
-    finally:
-        next(listening, None)
-    assert heard == [b"may-change File/a\n"]
-    assert (found == "") if said == "" else said in found
-
-
-async def test_where_nobody_listens_nobody_is_disturbed(tmp_path: Path) -> None:
-    assert await questions.put(Ask("socket", (str(tmp_path / "none"),), 60.0), KEY, within=1.0, commands=[]) == ""
-
-
 async def test_a_slow_answer_holds_up_nothing_else(tmp_path: Path) -> None:
     slow = script(tmp_path / "slow", "sleep 1000")
     it = TestSite(tmp_path, clock=FakeClock(wall=NOON), not_now=NotNow(folder="", commands=(slow,), ask_within_s=1.0))
@@ -261,7 +157,7 @@ async def test_a_slow_answer_holds_up_nothing_else(tmp_path: Path) -> None:
             await it.give(a_target(asked, file_body("b", "/srv/b")))
             await eventually(lambda: "File/b" in it.provider.world)
             assert "no answer within 1 s" in await until_refused(it)
-            await never(lambda: "File/a" in it.provider.world)
+            await it.never(lambda: "File/a" in it.provider.world)
     finally:
         it.close()
 
@@ -311,3 +207,77 @@ def test_more_notes_than_are_read_say_not_now_to_everything(tmp_path: Path) -> N
         (tmp_path / f"note-{number:03}").write_text("r\nFile/a\n")
     last = questions.read_notes(tmp_path)[-1]
     assert (last.resources, "64" in last.reason) == ((), True)
+
+
+def test_a_pipe_or_a_device_is_not_even_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    really, opened = os.open, []
+
+    def noted(path: str | Path, flags: int, *more: int, **where: int) -> int:
+        if not flags & os.O_PATH:
+            opened.append(str(path))
+        return really(path, flags, *more, **where)
+
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setattr(os, "open", noted)
+    assert [note.reason for note in questions.read_notes(tmp_path)] == ["pipe is there"]
+    assert opened == []
+
+
+class Hanging:
+    """A place whose looks end when the test says so."""
+
+    def __init__(self) -> None:
+        self.begun: list[object] = []
+        self.answers = threading.Event()
+
+    def look(self, path: object) -> str:
+        self.begun.append(path)
+        self.answers.wait(60)
+        return ""
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
+    place = Hanging()
+    monkeypatch.setattr(questions, "_seen", place.look)
+    yield place
+    place.answers.set()
+
+
+async def test_a_file_on_a_dead_share_keeps_one_thread_however_often_it_is_asked(hanging: Hanging) -> None:
+    lookout, ask = Lookout(), Ask("file", ("/mnt/dead/busy",), 60.0)
+    for _ in range(3):
+        said = await questions.put(ask, KEY, within=0.05, commands=[], lookout=lookout)
+        assert said == "no answer within 0.05 s: /mnt/dead/busy"
+    assert len(hanging.begun) == 1
+    hanging.answers.set()
+    assert await questions.put(ask, KEY, within=60.0, commands=[], lookout=lookout) == ""
+
+
+def test_a_file_on_a_dead_share_holds_up_no_stop(hanging: Hanging) -> None:
+    async def ask() -> str:
+        return await questions.put(
+            Ask("file", ("/mnt/dead/busy",), 60.0), KEY, within=0.05, commands=[], lookout=Lookout()
+        )
+
+    assert "no answer" in anyio.run(ask)
+    looking = [thread for thread in threading.enumerate() if "/mnt/dead/busy" in thread.name]
+    assert [thread.daemon for thread in looking] == [True]
+
+
+async def test_a_folder_of_notes_on_a_dead_share_holds_back_changes_and_not_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(questions, "read_notes", lambda folder: (answers.wait(60), ())[1])
+    it = TestSite(tmp_path, clock=FakeClock(wall=NOON), not_now=NotNow(folder="/mnt/dead", ask_within_s=0.05))
+    try:
+        async with Running(*it.loops()):
+            await it.give(a_target(file_body("a", "/srv/a")))
+            assert "no answer within 0.05 s: /mnt/dead" in await until_refused(it)
+            answers.set()
+            await it.passes(11)
+            await it.reaches("Converged")
+    finally:
+        answers.set()
+        it.close()

@@ -24,6 +24,7 @@ from support.device_data import Sender
 from support.hubs import add_site
 from support.receiver import Reply
 from support.sinks import START, document, drained, killed_after_delivery, readings, working
+from support.waiting import HANGS_S
 
 pytestmark = pytest.mark.anyio
 
@@ -50,7 +51,7 @@ async def test_numbers_are_points_of_gauges_and_texts_are_log_records(tmp_path: 
     ]
     async with working(tmp_path, document("lake", spec(collector))) as hub:
         Sender(hub).send(*given)
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             view = await drained(hub)
         assert (view.to, view.sent, view.refused) == ("otlp", 7, 0)
     oven = {
@@ -90,7 +91,7 @@ async def test_the_labels_of_a_site_go_with_its_readings(tmp_path: Path, collect
             found = collector.points[-1].resource if collector.points else {}
             return (found.get("holdfast.label.line"), found.get("holdfast.label.owner")) == ("a", "ann")
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             while not labelled():
                 sender.send(*readings(0, 1))
                 await anyio.sleep(0.01)
@@ -109,7 +110,7 @@ async def test_tls_with_an_authority_and_headers_from_files(tmp_path: Path) -> N
         trusting = document("lake", f"otlp: {{endpoint: '{collector.endpoint}/', {files}}}")
         async with working(tmp_path, trusting, document("doubtful", spec(collector))) as hub:
             Sender(hub).send(*readings(0, 3))
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANGS_S):
                 assert (await drained(hub)).sent == 3
             await eventually(lambda: "CERTIFICATE_VERIFY_FAILED" in hub.sinks["doubtful"].message)
         (asked,) = collector.server.asked
@@ -133,7 +134,7 @@ async def test_a_partial_success_is_counted_and_shown(tmp_path: Path, collector:
     collector.answer = answer
     async with working(tmp_path, document("lake", spec(collector))) as hub:
         Sender(hub).send(*readings(0, 5), Reading("press", "state", START, "on"))
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             view = await drained(hub)
         assert (view.sent, view.refused, view.refusal, view.message) == (3, 3, "no such tenant", "")
     assert len(collector.server.asked) == 2
@@ -151,7 +152,7 @@ async def test_what_is_asked_to_wait_waits(tmp_path: Path, collector: Collector,
 
         collector.answer = answer
         Sender(hub).send(*readings(0, 3))
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             assert (await drained(hub)).sent == 3
         assert len(times) == 2
         assert times[1] - times[0] > 115
@@ -165,7 +166,7 @@ async def test_a_reading_that_is_unfit_is_found_counted_and_passed(tmp_path: Pat
     collector.answer = answer
     async with working(tmp_path, document("lake", spec(collector))) as hub:
         Sender(hub).send(*readings(0, 5), Reading("press", "poison", START, 1), *readings(5, 3))
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             view = await drained(hub)
         assert (view.sent, view.refused, view.refusal) == (8, 1, "answered 400: bad metric")
     assert sorted(each.point.as_int for each in collector.points) == list(range(8))
@@ -181,7 +182,7 @@ async def test_a_collector_that_refuses_even_nothing_is_no_matter_of_the_reading
         shown = await sinks.show_sink(hub, "lake")
         assert (shown.refused, shown.lag, shown.message) == (0, 5, "Refused: answered 400: HTTPS, please")
         collector.answer = lambda _: Reply()
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             assert (await drained(hub)).sent == 5
 
 
@@ -189,7 +190,7 @@ async def test_a_collector_that_refuses_even_nothing_is_no_matter_of_the_reading
 async def test_what_was_delivered_before_a_kill_is_delivered_again(tmp_path: Path, collector: Collector) -> None:
     await killed_after_delivery(tmp_path, document("lake", spec(collector)), *readings(0, 5))
     async with working(tmp_path) as hub:
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             view = await drained(hub)
         assert view.sent == 5
     assert [each.point.as_int for each in collector.points] == [*range(5), *range(5)]
@@ -200,7 +201,7 @@ async def test_destinations_that_never_answer_hold_up_no_other_sink(tmp_path: Pa
     released = threading.Event()
 
     def hang(_: Exported) -> Reply:
-        released.wait(20)
+        released.wait(HANGS_S)
         return Reply()
 
     with collectors.running() as hanging:
@@ -212,7 +213,7 @@ async def test_destinations_that_never_answer_hold_up_no_other_sink(tmp_path: Pa
                 sender.send(*readings(0, 3))
                 await eventually(lambda: len(hanging.server.asked) == 45)
                 sender.send(*readings(3, 3))
-                with anyio.fail_after(10):
+                with anyio.fail_after(HANGS_S):
                     assert (await drained(hub)).sent == 6
                 assert (await sinks.show_sink(hub, "hung-7")).lag == 6
             finally:

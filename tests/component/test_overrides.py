@@ -7,15 +7,16 @@ from typing import Any
 import anyio
 import pytest
 
-from holdfast_edge.core.overrides import flaw, laid_over
+from holdfast_edge.core.overrides import accept, flaw, laid_over
 from holdfast_edge.store.overrides import Overrides
 from holdfast_protocol.errors import MisuseError, NotFoundError, TransientError
 from holdfast_protocol.wire import target
 from holdfast_protocol.wire.messages import Override
+from holdfast_protocol.wire.names import ResourceKey
 from holdfast_protocol.wire.overrides import Decision
 from holdfast_protocol.wire.target import Content, Target
 from support.builders import a_target, file_body
-from support.clock import Running, eventually, never
+from support.clock import Running, eventually
 from support.site import TestSite
 
 pytestmark = pytest.mark.anyio
@@ -79,7 +80,7 @@ async def test_a_new_target_and_a_restart_keep_it(it: TestSite, tmp_path: Path) 
         await eventually(lambda: content(it) == "mine")
         await it.give(wanted(2, a="2", b="2"))
         await eventually(lambda: content(it, "File/b") == "2")
-        await never(lambda: content(it) != "mine")
+        await it.never(lambda: content(it) != "mine")
     it.close()
     again = TestSite(tmp_path, it.provider, clock=it.clock)
     del it.provider.world[KEY]
@@ -126,7 +127,7 @@ async def test_the_hub_ends_it_by_its_target(it: TestSite, verdict: Any, target_
         await eventually(lambda: it.site.overrides.active == ())
         await eventually(lambda: content(it) == left)
         if verdict == "adopted":
-            await never(lambda: len(it.provider.changes()) != done)
+            await it.never(lambda: len(it.provider.changes()) != done)
 
 
 async def test_what_cannot_be_is_refused_when_it_is_made(it: TestSite) -> None:
@@ -157,6 +158,25 @@ def test_two_of_different_resources_do_not_meet() -> None:
     assert [each.spec["content"] for _, each in sorted(laid.wanted.items())] == ["a", "b"]
     assert laid_over(every, []).wanted == every
     assert Content().overrides == ()
+
+
+def service(name: str, *, after: tuple[str, ...] = (), **spec: Any) -> target.Resource:
+    unit = "[Service]\nExecStart=/bin/true\n"
+    metadata = {"name": name}
+    body = {"apiVersion": "holdfast.io/v1alpha1", "kind": "SystemdService", "metadata": metadata}
+    return target.resource({**body, "spec": {"unit": unit, **spec}}, depends_on=tuple(map(ResourceKey, after)))
+
+
+def test_one_by_which_a_resource_would_wait_for_itself_is_refused_and_not_in_effect() -> None:
+    every = {each.key: each for each in (service("a", after=("SystemdService/b",)), service("b"))}
+    patch = {"spec": {"restartOn": ["SystemdService/a"]}}
+    given = Override("1", "SystemdService/b", patch, "x", "y", 1)
+    laid = laid_over(every, [given])
+    assert laid.wanted == every
+    assert laid.problems["1"].startswith("it would wait for itself: SystemdService/b")
+    with pytest.raises(MisuseError, match="would wait for itself"):
+        accept(every, [], given, 60.0)
+    assert laid_over({key: each for key, each in every.items() if key.endswith("b")}, [given]).problems == {}
 
 
 async def test_two_changes_at_the_same_moment_are_both_kept(it: TestSite, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from support.builders import a_target, file_body
 from support.clock import Running, eventually
 from support.provider import FakeProvider
 from support.site import TestSite
+from support.waiting import HANGS_S
 
 pytestmark = pytest.mark.anyio
 HOST = "Host: localhost"
@@ -175,7 +176,7 @@ async def test_a_request_that_is_none_ends_its_own_connection_only(
         assert await browser.raw(b"GET /" + b"a" * (MAX_HEAD + 100)) == b""
         async with await browser.connect() as slow:  # says half a word and waits
             await slow.send(b"GE")
-            with pytest.raises(anyio.EndOfStream), anyio.fail_after(5):
+            with pytest.raises(anyio.EndOfStream), anyio.fail_after(HANGS_S):
                 await slow.receive()
         assert (await browser.get("/"))[0] == 200
 
@@ -190,7 +191,7 @@ async def test_whoever_takes_all_places_does_not_keep_them(tmp_path: Path, monke
             answers.append(await browser.raw(f"GET / HTTP/1.1\r\n{HOST}\r\n\r\n".encode()))
             return answers[-1].startswith(b"HTTP/1.1 200")
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             while not await answered():
                 await anyio.sleep(0.02)
         for stream in idle:

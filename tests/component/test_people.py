@@ -8,7 +8,7 @@ import pytest
 from holdfast_edge.providers.disk.programs import Programs
 from holdfast_edge.providers.people.provider import PeopleProvider
 from holdfast_edge.providers.port import Scope
-from holdfast_protocol.errors import PermanentError, ProviderError
+from holdfast_protocol.errors import PermanentError, ProviderError, TransientError
 from holdfast_protocol.wire import target
 from holdfast_protocol.wire.target import Resource
 
@@ -134,3 +134,13 @@ async def test_an_account_is_given_back_without_the_groups_that_are_gone_by_then
     given_back = machine.calls()[-1]
     assert "--groups video " in given_back
     assert "--gid" not in given_back
+
+
+@pytest.mark.parametrize("ends", ["exit 0", "echo \"usermod: user 'ada' does not exist\" >&2; exit 6"])
+async def test_an_account_that_is_removed_while_it_is_changed_is_made_again_soon(machine: Machine, ends: str) -> None:
+    ada = account("User", "ada", shell="/bin/bash")
+    machine.answer("useradd", f"echo '{ADA.format(comment='')}' >>{machine.etc}/passwd")
+    machine.has("group", "ada:x:1001:")
+    machine.answer("usermod", f": >{machine.etc}/passwd; {ends}")  # by somebody else, before or after it
+    with pytest.raises(TransientError, match="was removed by somebody"):
+        await machine.provider.apply(ada, NOTHING)

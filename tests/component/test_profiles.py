@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from holdfast_edge import agent, settings
@@ -24,6 +25,7 @@ from support.clock import Running, eventually, never
 from support.provider import FakeProvider
 from support.site import PACE, TestSite
 from support.streams import SMALL, STAMP, open_outbox, readings
+from support.waiting import HANGS_S
 
 pytestmark = pytest.mark.anyio
 SETTINGS = """
@@ -80,13 +82,10 @@ def test_a_file_without_a_profile_has_that_of_the_machine_s_memory(
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
-async def test_no_more_is_changed_or_prepared_at_a_time_than_is_allowed(
-    at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("support.site.PACE", type(PACE)(30.0, 0.2, 5.0, PACE.limits, at_once=at_once))
+async def test_no_more_is_changed_or_prepared_at_a_time_than_is_allowed(at_once: int, tmp_path: Path) -> None:
     kinds = ("File", "Sysctl", "Package", "User")
     providers = [FakeProvider(kind) for kind in kinds]
-    it = TestSite(tmp_path, *providers)
+    it = TestSite(tmp_path, *providers, pace=msgspec.structs.replace(PACE, at_once=at_once))
 
     def changed() -> int:
         return sum(len(each.changes()) for each in providers)
@@ -133,7 +132,7 @@ class SlowRegistry(Engine):
         with self._count:
             self.pulling += 1
             self.most = max(self.most, self.pulling)
-        self.go.wait(10)
+        self.go.wait(HANGS_S)
         with self._count:
             self.pulling -= 1
             self.fetched.append(reference)

@@ -1,129 +1,21 @@
 """Restarts of the machine over real stores: needed, announced, begun when nothing speaks against it, told afterwards."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
-from holdfast_edge.control import planned
 from holdfast_edge.core.reboots import BEGINS, Ground
-from holdfast_edge.core.transaction import ENDED
-from holdfast_edge.reconcile.rebooter import Restarting
-from holdfast_edge.store.reboots import Reboots
-from holdfast_protocol.errors import MisuseError, ProviderError, TransientError
-from holdfast_protocol.wire.messages import RebootStatus
-from holdfast_protocol.wire.reboots import KEY, Policy, Request
-from holdfast_protocol.wire.target import Content, HubHold, Target, resource
-from holdfast_protocol.wire.windows import carry
-from support.builders import a_target, file_body
-from support.clock import FakeClock, Running, eventually
+from holdfast_protocol.errors import TransientError
+from holdfast_protocol.wire.reboots import KEY, Policy
+from holdfast_protocol.wire.target import HubHold
+from support.clock import Running, eventually
 from support.provider import FakeProvider
-from support.site import TestSite
+from support.reboots import AT_ONCE, NIGHTS, NOON, REQUIRED, Machine, Site, needed, wanted
 
 pytestmark = pytest.mark.anyio
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC).timestamp()
-NIGHTS = {"schedule": {"cron": "0 2 * * *", "duration": "2h"}, "gates": ["reboots"], "timeZone": "UTC"}
-REQUIRED = Policy("nightly", "required", grace=60, minimum_uptime=3600, attempts=2)
-AT_ONCE = Policy("at-once", "required", grace=60, minimum_uptime=0)
-
-
-class Machine:
-    """What outlives the agent: the clock, what asks for a boot, and how often one was made."""
-
-    def __init__(self) -> None:
-        self.clock = FakeClock(wall=NOON, boottime=10_000.0)
-        self.ground = Ground()
-        self.boots = 0
-        self.restarts = 0
-        self.flushed: list[int] = []
-        self.notices: list[dict[str, object] | None] = []
-        self.trouble: ProviderError | None = None
-
-    def restarting(self, *, allowed: bool = True) -> Restarting:
-        async def ground() -> Ground:
-            return self.ground
-
-        async def restart() -> None:
-            if self.trouble is not None:
-                raise self.trouble
-            self.restarts += 1
-
-        async def announce(said: dict[str, object] | None) -> None:
-            self.notices.append(said)
-
-        async def flush() -> None:
-            self.flushed.append(self.restarts)
-
-        return Restarting(allowed, ground, restart, announce, flush)
-
-    def boot(self, *, helps: bool = True) -> None:
-        """End what runs, as a restart or a power cut does. The time since boot begins anew."""
-        self.boots += 1
-        self.clock = FakeClock(wall=self.clock.wall() + 40, boottime=5.0)
-        if helps:
-            self.ground = Ground()
-
-
-class Site(TestSite):
-    def __init__(self, folder: Path, machine: Machine, *, allowed: bool = True, **more: Any) -> None:
-        self.machine = machine
-        provider = more.pop("provider", None) or FakeProvider("File")
-        boot = f"boot-{machine.boots}"
-        super().__init__(
-            folder, provider, clock=machine.clock, boot=boot, restarting=machine.restarting(allowed=allowed), **more
-        )
-
-    @property
-    def said(self) -> RebootStatus:
-        status = self.site.board.status
-        return (status.reboot if status is not None else None) or RebootStatus()
-
-    def told(self, kind: str = "Audit") -> list[str]:
-        word = "what" if kind == "Audit" else "reason"
-        return [str(each.body[word]) for _, each in self.outbox.records if each.kind == kind]
-
-    def plan(self) -> list[dict[str, str]]:
-        assert self.site.view is not None
-        return planned(self.site.view, self.site)
-
-    async def until(self, probe: Callable[[], Any], what: str, step: float = 10.0, turns: int = 400) -> None:
-        for _ in range(turns):
-            if probe():
-                return
-            self.clock.advance(step)
-            await anyio.sleep(0.003)
-        raise TimeoutError(f"waited for {what}; {self.said}")
-
-    async def settled(self) -> None:
-        it = self.site.transactions
-        await self.until(lambda: it.current is not None and it.current.stage in ENDED, "the target to be reached")
-
-    async def restarted(self, count: int = 1) -> None:
-        await self.until(lambda: self.machine.restarts == count, f"restart {count}")
-
-    async def stays(self, hours: float = 2.0) -> None:
-        """Let hours pass, in steps, and see that the machine does not restart."""
-        before = self.machine.restarts
-        for _ in range(max(int(hours * 6), 5)):
-            self.clock.advance(hours * 3600 / max(int(hours * 6), 5))
-            await anyio.sleep(0.004)
-        assert self.machine.restarts == before
-
-
-def wanted(*policies: Policy, generation: int = 1, content: str = "x", annotations: Any = None, **more: Any) -> Target:
-    body = file_body("a", "/srv/a", content)
-    if annotations:
-        body["metadata"]["annotations"] = annotations
-    windows = tuple(carry(name, spec) for name, spec in more.pop("windows", {}).items())
-    made = Content(resources=(resource(body),), reboot_policies=policies, windows=windows, **more)
-    return a_target(content=made, generation=generation)
-
-
-def asked(seconds: int = 7200, name: str = "r1") -> Request:
-    return Request(name, "new disks", int((NOON + seconds) * 1000), seconds, "ann")
 
 
 @pytest.fixture
@@ -136,10 +28,6 @@ def it(tmp_path: Path, machine: Machine) -> Iterator[Site]:
     site = Site(tmp_path, machine)
     yield site
     site.close()
-
-
-def needed(machine: Machine, *packages: str) -> None:
-    machine.ground = Ground(required=True, packages=packages)
 
 
 async def test_a_needed_restart_is_announced_made_once_and_told_afterwards(
@@ -300,60 +188,6 @@ async def test_a_target_half_applied_is_never_cut(tmp_path: Path, machine: Machi
     site.close()
 
 
-async def test_a_request_of_the_hub_is_served_once_and_needs_no_policy(
-    it: Site, machine: Machine, tmp_path: Path
-) -> None:
-    async with Running(*it.loops()):
-        await it.give(wanted(reboot_requests=(asked(),)))
-        await it.restarted()
-        await it.until(lambda: not it.said.needed, "it to be served", step=0.1)
-    it.close()
-    machine.boot()
-    after = Site(tmp_path, machine)
-    async with Running(*after.loops()):
-        await after.until(lambda: after.said.last, "the outcome")
-        assert after.said.last is not None
-        assert after.said.last.causes == ("ann asks: new disks",)
-        await after.stays(1)
-        await after.give(wanted(reboot_requests=(asked(), asked(name="r2")), generation=2))
-        await after.restarted(2)
-    after.close()
-
-
-async def test_a_request_ends_by_itself(it: Site, machine: Machine) -> None:
-    async with Running(*it.loops()):
-        await it.give(wanted(reboot_requests=(asked(seconds=3600),), windows={"nights": NIGHTS}))
-        await it.until(lambda: it.said.needed, "the request", step=1.0)
-        await it.until(lambda: not it.said.needed, "its end", step=60.0)
-        await it.stays(20)
-
-
-async def test_a_request_made_here_is_taken_back_or_refused_where_restarts_are_closed(
-    it: Site, machine: Machine, tmp_path: Path
-) -> None:
-    async with Running(*it.loops()):
-        await it.give(wanted(windows={"nights": NIGHTS}))
-        await it.settled()
-        rebooter = it.site.rebooter
-        assert rebooter is not None
-        await rebooter.ask(reason="new fan", seconds=3600, by="uid 0", now=it.site.moment())
-        await it.until(lambda: it.said.needed == ("uid 0 asks: new fan",), "the request", step=1.0)
-        assert await rebooter.withdraw(by="uid 0", now=it.site.moment()) == 1
-        await it.until(lambda: not it.said.needed, "it to be gone", step=1.0)
-        with pytest.raises(MisuseError, match="needs a reason"):
-            await rebooter.ask(reason=" ", seconds=60, by="uid 0", now=it.site.moment())
-    closed = Site(tmp_path / "closed", machine, allowed=False)
-    async with Running(*closed.loops()):
-        await closed.give(wanted(REQUIRED, reboot_requests=(asked(seconds=20 * 3600),)))
-        await closed.until(lambda: "not open here" in closed.said.waits, "it to say so")
-        await closed.stays(3)
-        rebooter = closed.site.rebooter
-        assert rebooter is not None
-        with pytest.raises(MisuseError, match="not open"):
-            await rebooter.ask(reason="x", seconds=60, by="uid 0", now=closed.site.moment())
-    closed.close()
-
-
 @pytest.mark.invariant("intent-before-effect")
 async def test_a_power_cut_between_the_intent_and_the_restart_is_the_restart(
     it: Site, machine: Machine, tmp_path: Path
@@ -437,24 +271,6 @@ async def test_a_change_that_needs_a_boot_gets_exactly_one(
         await after.give(wanted(policy, annotations=annotations, content="y", generation=2))
         await after.restarted(2)
     after.close()
-
-
-async def test_what_is_asked_for_while_a_look_writes_is_not_forgotten(tmp_path: Path, machine: Machine) -> None:
-    it = Site(tmp_path, machine)
-    rebooter = it.site.rebooter
-    assert rebooter is not None
-    async with Running(*it.loops()):
-        await it.give(wanted(REQUIRED))
-        await it.settled()
-    machine.ground = Ground(required=True)
-    newest, now = it.site.targets.current, it.site.moment()
-    assert newest is not None
-    async with anyio.create_task_group() as group:
-        group.start_soon(lambda: rebooter.look(newest, {}, {}, {}, (), "", now))
-        await anyio.lowlevel.checkpoint()
-        group.start_soon(lambda: rebooter.ask(reason="r", seconds=60, by="ada", now=now))
-    assert [each.by for each in Reboots(it.database).kept.requests] == ["ada"]
-    it.close()
 
 
 async def test_a_notice_of_an_agent_that_was_ended_is_taken_away_by_the_next(

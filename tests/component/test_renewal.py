@@ -25,6 +25,7 @@ from support.broker import FakeBroker
 from support.certificates import Authority
 from support.clock import Running, eventually, never
 from support.sources import Hasty
+from support.waiting import HANGS_S
 
 pytestmark = pytest.mark.anyio
 
@@ -87,7 +88,7 @@ async def test_a_pipe_in_the_place_of_a_certificate_holds_nobody_up(tmp_path: Pa
             lambda: plan_of(want, "cloud", Place("s", "n", "near", 1883), {}),
             lambda: opened(source, around, SourceState(), lambda *_: None),
         ):
-            with pytest.raises(PermanentError) as refused, anyio.fail_after(5):
+            with pytest.raises(PermanentError) as refused, anyio.fail_after(HANGS_S):
                 await anyio.to_thread.run_sync(begin, abandon_on_cancel=True)
             assert refused.value.reason == "BadCertificate"
     finally:

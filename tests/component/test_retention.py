@@ -1,5 +1,6 @@
 """What is older than its policy goes, in slices, and the account of a site stays exact."""
 
+import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ import pytest
 
 from holdfast_hub.blueprint import retention
 from holdfast_hub.blueprint.retention import Spec
-from holdfast_hub.operations import apply, readings
+from holdfast_hub.operations import apply, readings, site_views
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.operations.retention import retire_readings
 from holdfast_hub.store import freed, retired, series, sizes
+from holdfast_hub.store.series import Chosen, SeriesRow
+from holdfast_protocol.errors import InputError, Problem, TransientError
 from holdfast_protocol.wire.readings import Reading
 from support.builders import SITE
 from support.clock import FakeClock
@@ -245,3 +248,67 @@ def test_ages_are_by_class() -> None:
     specs = [Spec("1d", classes=("p2", "p3")), Spec("2d", metrics=("t",), classes=("p3",))]
     assert retention.ages(specs, "d", "t") == {"p2": DAY, "p3": 2 * DAY}
     assert retention.ages(specs, "d", "u") == {"p2": DAY, "p3": DAY}
+
+
+async def test_what_retention_could_not_do_at_a_site_is_its_problem_until_it_can_and_holds_up_no_other(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for site in ("a-site", SITE):
+        await add_site(hub, site)
+        Sender(hub, site).send(*aged(hub, "t", 3, 2, 0))
+    await put(hub, policy("short", "maxAge: 1d"))
+    every = series.every
+
+    def too_much(connection: sqlite3.Connection, chosen: Chosen, most: int = -1) -> list[SeriesRow]:
+        if chosen.site == "a-site":
+            raise InputError([Problem("would take longer than 600 s")])
+        return every(connection, chosen, most)
+
+    monkeypatch.setattr(series, "every", too_much)
+    assert await retire_readings(hub) == 2
+    assert await retire_readings(hub) == 0
+    assert [await kept(hub, site=site) for site in ("a-site", SITE)] == [[3, 2, 0], [0]]
+    (problem,) = (await site_views.show_site(hub, "a-site"))["problems"]
+    assert "would take longer than 600 s" in problem
+    assert "(2 times)" in problem
+    assert (await site_views.show_site(hub, SITE))["problems"] == []
+    monkeypatch.setattr(series, "every", every)
+    assert await retire_readings(hub) == 2
+    assert (await site_views.show_site(hub, "a-site"))["problems"] == []
+
+
+async def test_what_could_not_be_done_for_all_sites_is_told_with_the_hub_s_health(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(connection: sqlite3.Connection) -> int:
+        raise TransientError("readings.db: database or disk is full", reason="DiskFull", hint="free space on the disk")
+
+    monkeypatch.setattr(freed, "surplus", full)
+    await retire_readings(hub)
+    (problem,) = (await site_views.counts(hub))["problems"]
+    assert (
+        problem == "retention: DiskFull: readings.db: database or disk is full (try: free space on the disk) (1 times)"
+    )
+    monkeypatch.undo()
+    await retire_readings(hub)
+    assert (await site_views.counts(hub))["problems"] == []
+
+
+async def test_what_a_policy_does_not_take_is_not_looked_through_on_the_connection_that_writes(hub: Hub) -> None:
+    await add_site(hub)
+    await put(hub, policy("state", "maxAge: 1d, classes: [p1]"))
+    Sender(hub).send(*aged(hub, "t", *(2 + n / 10_000 for n in range(5_000))))
+    looked = 0
+
+    def step() -> int:
+        nonlocal looked
+        looked += 1
+        return 0
+
+    with hub.streams.database.reading() as connection:
+        connection.set_progress_handler(step, 100)
+    assert await retire_readings(hub) == 0
+    with hub.streams.database.reading() as connection:
+        connection.set_progress_handler(None, 0)
+    assert looked < 20, "ingest waits for none of it"
+    assert len(await hub.readings.find(SITE, limit=100_000)) == 5_000

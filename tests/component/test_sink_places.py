@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -17,10 +18,10 @@ from holdfast_hub.store import sinks as store
 from holdfast_hub.store.sinks import Entry
 from holdfast_protocol.runtime.clock import Clock
 from support.builders import SITE
-from support.clock import FakeClock, eventually
+from support.clock import FakeClock, Running, eventually
 from support.device_data import Sender
 from support.hubs import add_site, hub_at, put
-from support.sinks import document, readings, run_time
+from support.sinks import document, drained, readings, run_time
 
 pytestmark = pytest.mark.anyio
 HOOK = "webhook: {url: 'http://127.0.0.1:9/'}"
@@ -61,14 +62,11 @@ async def resting(folder: Path, shelf: Shelf, *documents: str) -> AsyncIterator[
             group.cancel_scope.cancel()
 
 
-async def kept(shelf: Shelf, clock: FakeClock, count: int) -> list[object]:
-    """Return what the shelf has after a while of that clock."""
-    async with anyio.create_task_group() as group:
-        group.start_soon(run_time, clock)
-        with anyio.move_on_after(2):
-            while len(shelf.kept) < count:
-                await anyio.sleep(0.005)
-        group.cancel_scope.cancel()
+async def kept(hub: Hub, shelf: Shelf, clock: FakeClock, count: int) -> list[object]:
+    """Return what the shelf has once it has so much, and the hub knows it and has nothing left to hand over."""
+    async with Running(partial(run_time, clock)):
+        await eventually(lambda: len(shelf.kept) >= count, f"{count} readings")
+        await drained(hub)
     return [value for _, value in shelf.kept]
 
 
@@ -78,7 +76,7 @@ async def test_readings_of_a_site_that_is_placed_since_a_moment_are_handed_over(
     async with resting(tmp_path, shelf, document("lake", HOOK, zone="east")) as (hub, clock):
         await add_site(hub, "east-1", "east", line="a")
         Sender(hub, "east-1").send(*readings(0, 3))
-        assert await kept(shelf, clock, 3) == [0, 1, 2]
+        assert await kept(hub, shelf, clock, 3) == [0, 1, 2]
         assert {label for label, _ in shelf.kept} == {"a"}
 
 
@@ -87,18 +85,18 @@ async def test_a_reading_after_the_answer_to_its_making_is_a_new_sinks(tmp_path:
     async with resting(tmp_path, shelf) as (hub, clock):
         await put(hub, document("lake", HOOK))
         Sender(hub).send(*readings(0, 3))
-        assert await kept(shelf, clock, 3) == [0, 1, 2]
+        assert await kept(hub, shelf, clock, 3) == [0, 1, 2]
 
 
 async def test_a_sink_that_is_deleted_and_made_again_at_once_is_a_new_one(tmp_path: Path) -> None:
     shelf = Shelf()
     async with resting(tmp_path, shelf, document("lake", HOOK)) as (hub, clock):
         Sender(hub).send(*readings(0, 3))
-        assert await kept(shelf, clock, 3) == [0, 1, 2]
+        assert await kept(hub, shelf, clock, 3) == [0, 1, 2]
         await eventually(lambda: hub.sinks["lake"].state == "Waiting")
         await apply.delete_object(hub, "Sink", "lake", author="ann")
         await put(hub, document("lake", HOOK + "\n  from: beginning"))
-        assert await kept(shelf, clock, 6) == [0, 1, 2] * 2
+        assert await kept(hub, shelf, clock, 6) == [0, 1, 2] * 2
         assert (await sinks.show_sink(hub, "lake")).sent == 3
 
 

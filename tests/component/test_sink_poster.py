@@ -10,6 +10,7 @@ import pytest
 from holdfast_hub.sinks.poster import Poster
 from holdfast_protocol.errors import TransientError
 from holdfast_protocol.runtime.clock import SystemClock
+from support.waiting import HANGS_S
 
 pytestmark = pytest.mark.anyio
 
@@ -30,11 +31,11 @@ def endless() -> Iterator[str]:
         serving.start()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
         over.set()
-        serving.join(10)
+        serving.join(HANGS_S)
 
 
 async def test_an_answer_that_never_ends_is_given_up_in_time(endless: str) -> None:
     poster = Poster(None, 0.2, SystemClock())
-    with anyio.fail_after(10), pytest.raises(TransientError) as found:
+    with anyio.fail_after(HANGS_S), pytest.raises(TransientError) as found:
         await poster.post(endless, b"{}", {})
     assert found.value.reason == "Unreachable"

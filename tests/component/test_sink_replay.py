@@ -23,6 +23,7 @@ from support.builders import SITE
 from support.device_data import Sender
 from support.hubs import add_site, hub_at, put
 from support.sinks import START, document, readings, working
+from support.waiting import HANGS_S
 
 pytestmark = pytest.mark.anyio
 HOOK = "webhook: {url: 'http://127.0.0.1:9/'}"
@@ -51,7 +52,7 @@ class Shelf:
 
 async def quiet(hub: Hub) -> SinkView:
     """Return the sink once nothing is left for it."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANGS_S):
         while True:
             view = await sinks.show_sink(hub, "lake")
             if not view.lag and not view.replaying and view.state == "Waiting":

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from support.hubs import hub_at, put
 from support.postgresql import Server
 from support.receiver import Asked, Receiver, Reply
 from support.sinks import START, document, drained, readings, working
+from support.waiting import HANGS_S
 
 pytestmark = pytest.mark.anyio
 
@@ -73,7 +75,7 @@ async def test_a_webhook_gets_every_reading_signed(tmp_path: Path, receiver: Hoo
     secret.write_text("sesame\n")
     async with working(tmp_path, document("lake", f"webhook: {{url: '{receiver.url}', secretFile: {secret}}}")) as hub:
         Sender(hub).send(*readings(0, 5), Reading("press", "state", START, "on", unit="x"))
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             view = await drained(hub)
         assert (view.sent, view.refused, view.skipped) == (6, 0, 0)
         await eventually(lambda: hub.sinks["lake"].state == "Waiting")
@@ -94,7 +96,7 @@ async def test_what_a_webhook_did_not_take_comes_again_and_nothing_is_missing(tm
         sender = Sender(hub)
         for n in range(0, 10, 2):
             sender.send(*readings(n, 2))
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             await drained(hub)
     assert [each["value"] for each in receiver.readings] == list(range(10))
 
@@ -104,7 +106,7 @@ async def test_a_reading_the_other_side_never_takes_is_counted_and_passed(tmp_pa
     receiver.poison = "poison"
     async with working(tmp_path, document("lake", f"webhook: {{url: '{receiver.url}'}}")) as hub:
         Sender(hub).send(*readings(0, 5), Reading("press", "u", START, "poison"), *readings(6, 3))
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             view = await drained(hub)
         assert (view.sent, view.refused) == (8, 1)
     assert len(receiver.readings) == 8
@@ -116,7 +118,7 @@ async def test_a_sink_is_given_the_sites_of_its_placement_and_what_comes_after_i
     async with working(tmp_path, document("lake", f"webhook: {{url: '{receiver.url}'}}", zone="east")) as hub:
         Sender(hub).send(*readings(0, 3))
         Sender(hub, "east-1").send(*readings(100, 3))
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             assert (await drained(hub)).sent == 3
     assert {each["site"] for each in receiver.readings} == {"east-1"}
 
@@ -138,24 +140,37 @@ async def test_a_broken_sink_holds_up_no_other_and_says_why(tmp_path: Path, rece
     hook = f"webhook: {{url: '{receiver.url}'}}"
     async with working(tmp_path, document("lake", hook), document("broken", hook), open_outlet=open_outlet) as hub:
         Sender(hub).send(*readings(0, 5))
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             await drained(hub)
             await eventually(lambda: hub.sinks["broken"].failures > 2)
         shown = await sinks.show_sink(hub, "broken")
         assert (shown.state, shown.lag, shown.sent, shown.message) == ("Failing", 5, 0, "Unreachable: down")
 
 
+async def test_a_sink_that_reaches_nobody_says_whom_and_what_to_look_at(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    async with working(tmp_path, document("lake", f"webhook: {{url: 'http://127.0.0.1:{port}/x'}}")) as hub:
+        Sender(hub).send(*readings(0, 1))
+        with anyio.fail_after(HANGS_S):
+            await eventually(lambda: hub.sinks["lake"].failures > 0)
+        shown = await sinks.show_sink(hub, "lake")
+    assert shown.message == (
+        f"Unreachable: 127.0.0.1:{port}: nothing listens there (is it running, and is this its address?)"
+    )
+
+
 async def test_a_sink_goes_on_where_it_was_after_a_restart(tmp_path: Path, receiver: Hook) -> None:
     async with working(tmp_path, document("lake", f"webhook: {{url: '{receiver.url}'}}")) as hub:
         sender = Sender(hub)
         sender.send(*readings(0, 3))
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             await drained(hub)
     with hub_at(tmp_path) as idle:  # nobody sends; the hub stores
         sender.hub = idle
         sender.send(*readings(3, 3))
     async with working(tmp_path) as hub:
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             view = await drained(hub)
         assert view.sent == 6
     assert [each["value"] for each in receiver.readings] == list(range(6))
@@ -199,7 +214,7 @@ async def test_a_sink_too_far_behind_skips_the_oldest_and_counts_them(tmp_path: 
 async def test_a_credential_without_an_end_is_the_failure_of_one_sink(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path, tmp_path / "none"):
-        with anyio.fail_after(10), pytest.raises(TransientError) as found:
+        with anyio.fail_after(HANGS_S), pytest.raises(TransientError) as found:
             await secret(str(path))
         assert found.value.reason == "NoSecret"
 
@@ -231,7 +246,7 @@ async def test_postgresql_has_each_reading_once_however_often_it_is_sent(tmp_pat
     ]
     async with working(tmp_path, document("lake", spec)) as hub:
         Sender(hub).send(*given)
-        with anyio.fail_after(20):
+        with anyio.fail_after(HANGS_S):
             await drained(hub)
         with hub.streams.database.transaction() as connection:
             taken = connection.execute("SELECT count(*) FROM readings").fetchone()
@@ -240,7 +255,7 @@ async def test_postgresql_has_each_reading_once_however_often_it_is_sent(tmp_pat
                 "INSERT INTO arrivals (stream, first, last, since, until)"
                 " SELECT stream, first, last, since, until FROM segments"
             )
-        with anyio.fail_after(20):
+        with anyio.fail_after(HANGS_S):
             while (await sinks.show_sink(hub, "lake")).sent < 12:
                 await anyio.sleep(0.01)
     assert taken == (6,)
@@ -264,7 +279,7 @@ async def test_a_postgresql_that_goes_away_and_comes_back_misses_nothing(tmp_pat
     async with working(tmp_path, document("lake", spec)) as hub:
         sender = Sender(hub)
         sender.send(*readings(0, 3))
-        with anyio.fail_after(20):
+        with anyio.fail_after(HANGS_S):
             await drained(hub)
             await anyio.to_thread.run_sync(database.stop)
             sender.send(*readings(3, 3))
@@ -283,7 +298,7 @@ async def test_a_text_that_a_database_cannot_hold_is_counted_and_passed(tmp_path
     given = [*readings(0, 3), Reading("press", "r", START, 1, unit="\N{GREEK CAPITAL LETTER OMEGA}"), *readings(4, 3)]
     async with working(tmp_path, document("lake", f"postgresql: {{connection: '{narrow}', table: some}}")) as hub:
         Sender(hub).send(*given, Reading("press", "c", START, 21, unit="\N{DEGREE SIGN}C"))
-        with anyio.fail_after(20):
+        with anyio.fail_after(HANGS_S):
             view = await drained(hub)
         assert (view.sent, view.refused) == (7, 1)
         assert "LATIN1" in view.refusal
@@ -293,7 +308,7 @@ async def test_a_text_that_a_database_cannot_hold_is_counted_and_passed(tmp_path
 async def test_a_host_that_cannot_be_is_the_failure_of_one_sink(tmp_path: Path, destination: str) -> None:
     async with working(tmp_path, document("lake", destination)) as hub:
         Sender(hub).send(*readings(0, 1))
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             await eventually(lambda: hub.sinks["lake"].failures > 1)
         assert hub.sinks["lake"].reason == "Unreachable"
 

@@ -11,7 +11,7 @@ import pytest
 from holdfast_edge.core import policies
 from holdfast_protocol.wire.target import Content, Target, resource
 from support.builders import a_target, file_body
-from support.clock import Running, eventually, never
+from support.clock import Running, eventually
 from support.programs import content_of
 from support.site import TestSite
 
@@ -55,7 +55,7 @@ async def test_what_breaks_a_policy_is_not_applied_and_says_which_one(it: TestSi
         assert said["File/f0"].message == "Policy/quiet (no-noise): files do not shout"  # type: ignore[index]
         assert status.observed_digest != status.digest
         it.provider.tell()
-        await never(lambda: "File/f0" in it.provider.world)
+        await it.never(lambda: "File/f0" in it.provider.world)
 
 
 async def test_what_runs_stays_when_a_policy_comes_to_forbid_it(it: TestSite) -> None:
@@ -65,7 +65,7 @@ async def test_what_runs_stays_when_a_policy_comes_to_forbid_it(it: TestSite) ->
         await it.give(given("noise", "music", generation=2))
         await eventually(lambda: "File/f1" in it.provider.world)
         await eventually(lambda: shown(it, "File/f0") == ("Failed", "PolicyViolation"))
-        await never(lambda: "File/f0" not in it.provider.world)
+        await it.never(lambda: "File/f0" not in it.provider.world)
 
 
 async def test_what_a_site_decides_itself_is_checked_like_everything_else(it: TestSite) -> None:

@@ -1,5 +1,6 @@
 """A target's programs in the loop: what is decided here is made, waits, stays and goes; offline and after a restart."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from holdfast_edge.reconcile import evaluation
 from holdfast_protocol.wire.messages import InstanceStatus
 from holdfast_protocol.wire.target import Target
 from support.builders import a_target
-from support.clock import Running, eventually, never
+from support.clock import Running, eventually
 from support.programs import content_of
 from support.provider import FakeProvider
-from support.site import TestSite
+from support.site import IMPATIENT, TestSite
+from support.waiting import HANGS_S
 
 pytestmark = pytest.mark.anyio
 
@@ -86,7 +88,7 @@ async def test_ready_when_holds_back_what_comes_after_until_it_holds(it: TestSit
         await eventually(lambda: shown(it, "File/db") == ("Progressing", "ReadyWhen"))
         assert shown(it, "File/after") == ("Waiting", "Dependency")
         assert shown(it, "File/App/one:web") == ("Waiting", "Undecided")
-        await never(lambda: content(it, "after"))
+        await it.never(lambda: content(it, "after"))
         assert said(it).state == "IN_PROGRESS"
         it.provider.statuses["File/db"] = {"port": 1}
         it.provider.tell()
@@ -120,7 +122,7 @@ async def test_what_flips_is_followed_what_is_unknown_stays_and_what_is_left_out
         it.provider.tell()
         await eventually(lambda: content(it, "web") == "2")  # drift is mended while nobody can say more
         await it.passes(365 * 86400)
-        await never(lambda: content(it, "web") != "2")
+        await it.never(lambda: content(it, "web") != "2")
         it.provider.statuses["File/db"] = {"port": 10}
         it.provider.tell()
         await eventually(lambda: content(it, "web") is None)
@@ -169,17 +171,16 @@ async def test_a_target_without_the_instance_removes_all_of_it_and_a_newer_one_k
 
 
 async def test_an_evaluation_that_does_not_end_decides_nothing_and_holds_up_nobody(
-    it: TestSite, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import threading
-
+    it = TestSite(tmp_path, pace=IMPATIENT)
     it.provider.statuses["File/db"] = {"port": 1}
     stuck, judge = threading.Event(), Compiled.judge
 
     async with Running(*it.loops()):
         await it.give(a_site_target())
         await it.reaches("Converged")
-        monkeypatch.setattr(Compiled, "judge", lambda *words: stuck.wait(20) and judge(*words))
+        monkeypatch.setattr(Compiled, "judge", lambda *words: stuck.wait(HANGS_S) and judge(*words))
         it.provider.statuses["File/db"] = {"port": 2}
         it.provider.tell()
         await eventually(lambda: shown(it, "File/web") == ("Degraded", "EvaluationTimeout"))
@@ -190,6 +191,7 @@ async def test_an_evaluation_that_does_not_end_decides_nothing_and_holds_up_nobo
         stuck.set()
         await eventually(lambda: content(it, "web") == "2")
         await it.reaches("Converged")
+    it.close()
 
 
 async def test_a_bug_in_evaluating_is_a_condition_and_not_the_end(
@@ -249,7 +251,7 @@ async def test_a_provider_that_gives_no_answer_holds_up_a_look_once_and_not_for_
     )
     head, resources, rest = APP.partition("  resources:\n")
     provider = Silent()
-    site = TestSite(tmp_path, provider)
+    site = TestSite(tmp_path, provider, pace=IMPATIENT)
     async with Running(*site.loops()):
         await site.give(a_site_target(f"{head}{resources}{references}{rest}"))
         await eventually(lambda: provider.asked > 0)

@@ -18,6 +18,7 @@ from holdfast_protocol.wire.readings import Reading
 from support.builders import FLEET, SITE
 from support.clock import FakeClock, Running, eventually, never
 from support.hubs import NODE
+from support.waiting import HANGS_S
 
 pytestmark = pytest.mark.anyio
 SOURCE, PRESS = "DeviceSource/line", "plant:line-1:press"
@@ -86,7 +87,7 @@ async def test_what_is_no_metric_fails_at_once_and_another_source_s_device_is_le
     async with line(tmp_path) as it, Running(it.run):
         other = await it.order("speed", 1, "elsewhere")
         wrong = await it.order("none", 1)
-        with anyio.fail_after(5):
+        with anyio.fail_after(HANGS_S):
             while not (ended := await it.ended()):
                 await anyio.sleep(0.002)
         assert ended == [(wrong, "failed", "UnknownMetric", None)]

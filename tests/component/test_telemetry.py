@@ -21,6 +21,7 @@ from support.device_data import Sender
 from support.hubs import BLUEPRINT, add_site, hub_at, instance, put
 from support.receiver import Reply
 from support.sinks import document, drained, readings, working
+from support.waiting import HANGS_S
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +50,7 @@ async def test_what_the_hub_does_is_measured(tmp_path: Path, collector: Collecto
     async with working(tmp_path, lake, dead) as hub:
         Sender(hub).send(*readings(0, 5))
         await put(hub, BLUEPRINT, instance())
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             await drained(hub)
         collector.points.clear()
         sent = Telemetry(hub, collector.endpoint)
@@ -98,7 +99,7 @@ async def test_a_collector_that_refuses_costs_nothing_and_is_told_again(
         assert "404" in caplog.text
         collector.answer = lambda _: Reply()
         async with Running(held.run):
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANGS_S):
                 while not collector.points:
                     await anyio.sleep(0.01)
         assert shown(collector)["sites"] == 1
@@ -113,7 +114,7 @@ async def test_a_hub_that_is_told_where_sends_them(tmp_path: Path, collector: Co
             await run_hub(settings, ready=lambda _: None)
 
         async with Running(run):
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANGS_S):
                 while not collector.points:
                     await anyio.sleep(0.01)
     assert collector.points[0].resource["service.namespace"] == "acme"

@@ -11,7 +11,7 @@ import pytest
 from holdfast_protocol.errors import PermanentError, TransientError, UnsupportedError
 from holdfast_protocol.wire.drift import Rule
 from support.builders import a_target
-from support.clock import Running, eventually, never
+from support.clock import Running, eventually
 from support.site import TestSite
 from support.transactions import DENIED, GOOD, NEW, NEWER, at, files, passes_until, progress, settle, world
 
@@ -39,7 +39,7 @@ async def test_the_old_target_is_held_and_repaired_while_the_new_one_is_prepared
         del it.provider.world["File/a"]
         it.provider.tell()
         await eventually(lambda: world(it) == {"File/a": "1", "File/b": "1"})
-        await never(lambda: world(it) != {"File/a": "1", "File/b": "1"})
+        await it.never(lambda: world(it) != {"File/a": "1", "File/b": "1"})
         assert progress(it).held == 1
         it.provider.prepare_gate.set()
         await it.reaches("Converged", 2)
@@ -70,7 +70,7 @@ async def test_what_can_never_be_rejects_the_whole_target_before_any_change(it: 
         assert it.condition("File/c") == ("Failed", "Denied")
         assert it.condition("File/a") == ("Degraded", "Rejected")
         await it.passes(3600)
-        await never(lambda: it.provider.changes() != done)
+        await it.never(lambda: it.provider.changes() != done)
         await eventually(lambda: it.outbox.said()[-2:] == ["A1 received", "A2 rejected"])
         body = it.outbox.records[-1][1].body
         assert (body["phase"], body["resource"], body["reason"], body["hint"]) == (
@@ -131,7 +131,7 @@ async def test_a_failed_change_is_gone_back_from_whole_and_not_tried_again(it: T
         await eventually(lambda: it.outbox.said()[-1:] == ["A3 rolled-back"])
         done = it.provider.changes()
         await it.passes(3600)
-        await never(lambda: it.provider.changes() != done)
+        await it.never(lambda: it.provider.changes() != done)
         said = progress(it)
         assert (said.held, said.last_good, said.bad) == (1, 1, (NEW.digest,))
         assert "holdfast-edge retry" in said.next
@@ -160,7 +160,7 @@ async def test_what_never_gets_ready_is_gone_back_from_at_its_deadline(it: TestS
         await eventually(lambda: "File/c" in it.provider.world)
         await at(it, "applying", 2)
         await it.passes(60)
-        await never(lambda: world(it) != {"File/a": "2", "File/c": "2"})
+        await it.never(lambda: world(it) != {"File/a": "2", "File/c": "2"})
         await passes_until(it, "rolled-back")
         cause = progress(it).cause
         assert cause is not None
@@ -335,4 +335,4 @@ async def test_only_a_changed_hold_or_window_tries_nothing_again(it: TestSite) -
         )
         await it.give(other)
         await at(it, "rolled-back", 3)
-        await never(lambda: it.provider.changes() != done)
+        await it.never(lambda: it.provider.changes() != done)

@@ -10,7 +10,7 @@ import pytest
 
 from holdfast_edge.store.edge import NAME
 from holdfast_protocol.wire.target import Target
-from support.clock import Running, eventually, never
+from support.clock import Running, eventually
 from support.provider import FakeProvider
 from support.site import TestSite
 from support.transactions import DENIED, NEW, passes_until, progress, settle, world
@@ -46,8 +46,7 @@ class Crash:
         async with Running(*it.loops()):
             await it.give(target)
             for _ in range(30):
-                with anyio.move_on_after(0.05):
-                    await reached.wait()
+                await eventually(lambda: reached.is_set() or it.all_sleep, "the stage, or the loops to wait for time")
                 if reached.is_set():
                     break
                 it.clock.advance(30)
@@ -92,7 +91,7 @@ async def test_a_bad_target_is_gone_back_from_through_a_kill_at_any_stage(
         assert progress(again).bad == (NEW.digest,)
         done = provider.changes()
         await again.passes(3600)
-        await never(lambda: provider.changes() != done)
+        await again.never(lambda: provider.changes() != done)
     again.close()
 
 

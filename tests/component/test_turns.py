@@ -7,7 +7,7 @@ import pytest
 
 from holdfast_edge.providers.disk import turns
 from holdfast_edge.providers.disk.turns import in_turn
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
 
 @pytest.mark.anyio
@@ -36,12 +36,12 @@ async def test_a_look_that_does_not_end_holds_up_no_other() -> None:
 
     def hang() -> None:
         begun.set()
-        held.wait(30)
+        held.wait(HANGS_S)
 
     async with anyio.create_task_group() as group:
         group.start_soon(in_turn, hang)
-        await anyio.to_thread.run_sync(lambda: until(begun.is_set, 10, "the look to hang"))
-        with anyio.fail_after(20):
+        await anyio.to_thread.run_sync(lambda: until(begun.is_set, HANGS_S, "the look to hang"))
+        with anyio.fail_after(HANGS_S):
             assert await in_turn(lambda: "seen") == "seen"
             assert await in_turn(lambda: "seen again") == "seen again"
         held.set()
@@ -57,5 +57,5 @@ async def test_a_look_that_fails_or_is_given_up_passes_its_turn_on() -> None:
     with anyio.CancelScope() as scope:
         scope.cancel()
         await in_turn(lambda: None)
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANGS_S):
         assert await in_turn(lambda: "seen") == "seen"

@@ -13,7 +13,7 @@ from holdfast_protocol.errors import TransientError
 from holdfast_protocol.wire.target import Content, HubHold, Target, resource
 from holdfast_protocol.wire.windows import carry
 from support.builders import a_target, file_body
-from support.clock import FakeClock, Running, eventually, never
+from support.clock import FakeClock, Running, eventually
 from support.site import TestSite
 
 pytestmark = pytest.mark.anyio
@@ -75,7 +75,7 @@ async def test_a_new_target_waits_for_its_window_says_so_and_is_applied_when_it_
         assert row["when"] == "waiting"
         assert "next chance 2026-06-02T02:00:00Z" in row["why"]
         await it.passes(14 * HOUR - 60)
-        await never(lambda: it.provider.changes())
+        await it.never(lambda: it.provider.changes())
         await it.passes(60)
         await it.reaches("Converged")
     assert it.provider.changes() == [("apply", "File/a")]
@@ -129,7 +129,7 @@ async def test_a_hold_made_while_a_step_runs_keeps_the_next_from_beginning(it: T
         gate, it.provider.gate = it.provider.gate, None
         gate.set()
         await until_condition(it, "File/a", "Ready", "AsWanted")
-        await never(lambda: ("apply", "File/b") in it.provider.changes())
+        await it.never(lambda: ("apply", "File/b") in it.provider.changes())
     assert it.provider.changes() == [("apply", "File/a")], "finished, and not interrupted by the target with the hold"
 
 
@@ -154,7 +154,7 @@ async def test_with_a_clock_that_is_wrong_drift_is_repaired_and_nothing_new_begi
             await it.give(windowed("a", "b", generation=2, nights=both))
             await until_condition(it, "File/b", "Waiting", "Clock")
             await eventually(lambda: "File/a" in it.provider.world)
-            await never(lambda: "File/b" in it.provider.world)
+            await it.never(lambda: "File/b" in it.provider.world)
             quality[0] = "synced"
             it.clock.set_wall(NOON + 15 * HOUR)
             it.site.wakes.wake()
@@ -205,7 +205,7 @@ async def test_a_clock_set_forward_by_a_year_forces_nothing(it: TestSite) -> Non
         it.clock.set_wall(NOON + 365 * 24 * HOUR)
         it.provider.tell()
         await it.site.fresh_view()
-        await never(lambda: it.provider.changes())
+        await it.never(lambda: it.provider.changes())
     assert not alarms(it)
 
 

@@ -9,10 +9,12 @@ from typing import Any
 
 import yaml
 
+from holdfast_edge.cli.client import ask
+from holdfast_edge.cli.exits import CliError
 from support import machines
 from support.fleet import BIN, Hub, ended
 from support.machines import Machine
-from support.waiting import until
+from support.waiting import BOOTED_S, until
 
 _AGENT = f"""\
 [Service]
@@ -67,7 +69,7 @@ class Booted:
         done = self.hub.call(*words, given=given)
         assert done.status == 0, done.err
 
-    def settled(self, state: str = "Converged", within: float = 30) -> None:
+    def settled(self, state: str = "Converged", within: float = BOOTED_S) -> None:
         """Return when the hub sees the site in `state` at its newest target."""
 
         def there() -> bool:
@@ -76,11 +78,11 @@ class Booted:
 
         self._until(there, within, f"the site to be {state}")
 
-    def given_back(self, within: float = 30) -> None:
+    def given_back(self, within: float = BOOTED_S) -> None:
         """Return when nothing is left of what was given."""
         self._until(lambda: not self.resources(), within, "everything to be given back")
 
-    def says(self, key: str, pattern: str, within: float = 20) -> dict[str, Any]:
+    def says(self, key: str, pattern: str, within: float = BOOTED_S) -> dict[str, Any]:
         """Return the condition of a resource once its type, reason or message fits the pattern."""
 
         def fits() -> dict[str, Any] | None:
@@ -94,9 +96,18 @@ class Booted:
 
     def resources(self) -> dict[str, dict[str, Any]]:
         """Return each resource's condition by key, as the agent itself says it."""
-        done = self.machine.run([str(BIN / "holdfast-edge"), "status", "-o", "json"], check=False)
-        status = json.loads(done.stdout or "{}")
-        return {each["key"]: each["condition"] for each in (status.get("status") or status).get("resources", ())}
+        return {each["key"]: each["condition"] for each in self.status().get("resources", ())}
+
+    def status(self) -> dict[str, Any]:
+        """Return the site's status as the agent itself says it, or as it said it last. Asked past its command line while it
+        runs, being asked often."""
+        try:
+            status = ask(self.machine.inside("/var/lib/holdfast"), {"do": "status"})
+        except CliError:
+            done = self.machine.run([str(BIN / "holdfast-edge"), "status", "-o", "json"], check=False)
+            status = json.loads(done.stdout or "{}")
+        found: dict[str, Any] = status.get("status") or status
+        return found
 
     def idle(self) -> bool:
         """Return whether the agent, asked now, has nothing to do."""

@@ -24,6 +24,7 @@ from holdfast_protocol.wire.target import Resource
 from support.clock import Running
 from support.mosquitto import Mosquitto
 from support.sources import Hasty, scope
+from support.waiting import HANGS_S
 
 _EARS = count()
 
@@ -121,7 +122,7 @@ async def hearing(broker: Mosquitto, *filters: str, version: int = 5) -> AsyncIt
                 await connection.close()
 
     async with Running(listen):
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             await ready.wait()
         yield heard
 
@@ -142,3 +143,7 @@ async def say(broker: Mosquitto, messages: Sequence[tuple[str, bytes]], *, retai
 
 def numbers(many: int, prefix: str = "devices/a/n", start: int = 0) -> list[tuple[str, bytes]]:
     return [(prefix, b"%d" % number) for number in range(start, start + many)]
+
+
+def remote_of(broker: Mosquitto, **more: Any) -> dict[str, Any]:
+    return {"host": broker.host, "port": broker.port, **more}

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
 
 def folders(name: str) -> list[Path]:
@@ -34,7 +34,7 @@ def processes(name: str) -> set[int]:
     return _listed(folders(name))
 
 
-def clear(name: str, within: float = 20) -> None:
+def clear(name: str, within: float = HANGS_S) -> None:
     """Kill everything in the group and remove it; nothing to do when there is none.
 
     nspawn itself, which stands in the group `supervisor`, ends after its machine and tidies up; killed only if it does not.

@@ -1,10 +1,13 @@
 """A clock that tests move: hours pass in milliseconds. Rests of up to 50 ms pass at once, so loops need no pushing."""
 
+import inspect
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import anyio
+
+from support.waiting import HANGS_S
 
 SHORT = 0.05  # seconds
 
@@ -13,7 +16,7 @@ class FakeClock:
     def __init__(self, wall: float = 1_790_000_000.0, boottime: float = 1000.0) -> None:
         self._wall = wall
         self._boottime = boottime
-        self._sleepers: list[tuple[float, anyio.Event]] = []
+        self._sleepers: list[tuple[float, anyio.Event, str]] = []
 
     def wall(self) -> float:
         return self._wall
@@ -25,7 +28,7 @@ class FakeClock:
         if seconds <= SHORT:
             await anyio.sleep(0.001)
             return
-        sleeper = (self._boottime + seconds, anyio.Event())
+        sleeper = (self._boottime + seconds, anyio.Event(), anyio.get_current_task().name or "")
         self._sleepers.append(sleeper)
         try:
             await sleeper[1].wait()
@@ -33,31 +36,40 @@ class FakeClock:
             self._sleepers = [each for each in self._sleepers if each is not sleeper]
 
     def advance(self, seconds: float) -> None:
-        """Let time pass; those whose time has come run at the next await."""
+        """Let time pass; those whose time has come sleep no more, and run at the next await."""
         self._wall += seconds
         self._boottime += seconds
-        for until, event in self._sleepers:
-            if until <= self._boottime:
-                event.set()
+        due = [event for until, event, _ in self._sleepers if until <= self._boottime]
+        self._sleepers = [each for each in self._sleepers if each[0] > self._boottime]
+        for event in due:
+            event.set()
 
     @property
     def sleepers(self) -> int:
         """How many wait for time to pass."""
         return len(self._sleepers)
 
+    def sleeps(self, name: str) -> bool:
+        """Whether a task whose name ends so waits for time to pass."""
+        return any(each.endswith(name) for _, _, each in self._sleepers)
+
     def set_wall(self, wall: float) -> None:
         """Jump, as a clock does when it is set."""
         self._wall = wall
 
 
-async def eventually(probe: Callable[[], Any], what: str = "", within: float = 10.0) -> Any:
-    """Return what `probe` answers once that is true; TimeoutError after `within` real seconds."""
-    deadline = time.monotonic() + within
-    while not (answer := probe()):
+async def eventually(probe: Callable[[], Any], what: str = "") -> Any:
+    """Return what `probe`, plain or asynchronous, answers once that is true; TimeoutError when it hangs."""
+    deadline = time.monotonic() + HANGS_S
+    while True:
+        answer = probe()
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if answer:
+            return answer
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {within:g} s for {what or probe}")
+            raise TimeoutError(f"waited {HANGS_S:g} s for {what or probe}; last answer: {answer!r}")
         await anyio.sleep(0.002)
-    return answer
 
 
 async def never(probe: Callable[[], Any], turns: int = 30) -> None:

@@ -24,15 +24,16 @@ import anyio
 import msgspec
 
 from holdfast_edge.core.transaction import Limits
-from holdfast_edge.providers import registry
 from holdfast_edge.providers.disk import inotify
 from holdfast_edge.providers.files import directories, provider
 from holdfast_edge.providers.firewall import provider as firewall
+from holdfast_edge.providers.offers import equip
+from holdfast_edge.providers.registry import Registry
 from holdfast_edge.providers.sysctl import provider as sysctl
 from holdfast_edge.providers.systemd import dbus, drop_ins, foreign
 from holdfast_edge.reconcile.assembly import Pace
 from holdfast_edge.reconcile.site import Site
-from holdfast_protocol.kinds.firewall import Way
+from holdfast_protocol.kinds.way import Way
 from support import builders, disk_image, loop
 from support.crash_world import MachineWorld, World
 
@@ -201,10 +202,10 @@ def _generation(site: Site) -> int:
     return site.targets.current.generation if site.targets.current is not None else 0
 
 
-def _agent(world: World, state: Path, boot: str) -> tuple[Site, registry.Registry]:
+def _agent(world: World, state: Path, boot: str) -> tuple[Site, Registry]:
     state.mkdir(mode=0o700, exist_ok=True)
     machine = isinstance(world, MachineWorld)
-    chosen = registry.equip(
+    chosen = equip(
         file_roots=[str(world.root)],
         engine="",
         host_paths=(),

@@ -5,7 +5,7 @@ from holdfast_hub.store.batches import BatchWriter, Opened
 from holdfast_protocol.wire import batch
 from holdfast_protocol.wire.batch import Group, placed
 from holdfast_protocol.wire.contents import contents
-from holdfast_protocol.wire.names import SiteName
+from holdfast_protocol.wire.names import NodeName, SiteName
 from holdfast_protocol.wire.readings import Reading, encode
 from support.builders import FLEET, SITE
 from support.hubs import NODE
@@ -15,9 +15,9 @@ from support.streams import SIGNER, STAMP, sealed
 class Sender:
     """Stores readings as a node's stream, group by group."""
 
-    def __init__(self, hub: Hub, site: str = SITE) -> None:
+    def __init__(self, hub: Hub, site: str = SITE, node: str = NODE) -> None:
         self.hub = hub
-        self._site = SiteName(site)
+        self._site, self._node = SiteName(site), NodeName(node)
         self._first, self._chain = 1, batch.GENESIS
         self._writer = BatchWriter()
 
@@ -27,7 +27,7 @@ class Sender:
 
     def send(self, *readings: Reading) -> None:
         segments = [Group(each.count, "readings", STAMP, each.blob) for each in encode(readings)]
-        data = sealed(segments, first=self._first, before=self._chain, fleet=FLEET, site=self._site, node=NODE)
+        data = sealed(segments, first=self._first, before=self._chain, fleet=FLEET, site=self._site, node=self._node)
         opened = batch.open_batch(data, {SIGNER.keyid: SIGNER.public})
         found = contents(segments)
         where = placed(opened.first, opened.before, opened.segments)

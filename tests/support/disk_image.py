@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from support.waiting import HANGS_S
+
 _OPTIONS: Final = "loop,noauto_da_alloc,commit=1"
 _NEW_MOUNTS: Final = 0x0002_0000
 _WRITTEN: Final = slice(4, 9)  # of /sys/block/DEVICE/stat: writes done, merged, sectors, their time, those under way
@@ -70,6 +72,6 @@ def mounted(folder: Path, megabytes: int = 32) -> Iterator[Disk]:
 
 
 def _run(*words: str) -> None:
-    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=HANGS_S, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(words)}: {done.stderr.strip()}")

@@ -130,7 +130,7 @@ class Node:
 
     async def reconnects(self) -> None:
         """Let the time pass that a lost link waits."""
-        await eventually(lambda: self.states[-1].doing == "waiting")
+        await eventually(lambda: self.states[-1].doing == "waiting" and self.clock.sleeps("Node.run"))
         self.clock.advance(400)
 
     async def heard_everything(self) -> None:

@@ -18,10 +18,10 @@ from typing import Any
 import docker
 
 from support.images import busybox_tar
+from support.waiting import HANGS_S
 
 IMAGE = "holdfast.test/box:1"
 OTHER_IMAGE = "holdfast.test/box:2"
-START_S = 30.0
 _DOCKERD = ("/usr/sbin/dockerd", "/usr/bin/dockerd", "/usr/local/bin/dockerd")
 
 
@@ -39,7 +39,7 @@ class RealEngine:
     @property
     def client(self) -> Any:
         if self._client is None:
-            self._client = docker.APIClient(base_url=self.url, version="auto", timeout=30)
+            self._client = docker.APIClient(base_url=self.url, version="auto", timeout=HANGS_S)
         return self._client
 
     @property
@@ -70,7 +70,7 @@ class RealEngine:
                 stderr=log,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + HANGS_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"dockerd did not start:\n{(self.folder / 'engine.log').read_text()[-3000:]}")
@@ -83,10 +83,10 @@ class RealEngine:
             return
         self._process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(20)
+            self._process.wait(HANGS_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait(20)
+            self._process.wait(HANGS_S)
         self._process = None
 
     def clear(self) -> None:

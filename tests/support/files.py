@@ -43,3 +43,10 @@ def refuse(provider: FileProvider, resource: Resource, scope: Scope = NOTHING) -
     with pytest.raises(PermanentError) as caught:
         provider.check(resource, scope)
     return caught.value.reason
+
+
+def script(path: Path, text: str) -> str:
+    """Write a program of the shell and return its path."""
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)

@@ -1,18 +1,18 @@
 """A hub and a broker that does everything a broker may do, and what a test asks of the two."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
-
-import anyio
 
 from holdfast_hub.operations import site_views
 from holdfast_hub.operations.hub import Hub
 from holdfast_hub.store import status as heard
 from holdfast_hub.store.status import NodeRow, ProblemRow
-from holdfast_protocol.wire import messages
-from holdfast_protocol.wire.messages import Hello
+from holdfast_protocol.wire import envelope, messages, strict, topics
+from holdfast_protocol.wire.messages import Hello, HubState
+from holdfast_protocol.wire.target import BEACON, Beacon
+from holdfast_protocol.wire.topics import Address
+from support.broker import FakeBroker
+from support.builders import HUB, SITE
 from support.builders import NODE as NODE_KEY
-from support.builders import SITE
 from support.clock import FakeClock
 from support.hubs import (
     BLUEPRINT,
@@ -22,6 +22,7 @@ from support.hubs import (
     give_key,
     hello,
     instance,
+    newest,
     put,
 )
 
@@ -47,13 +48,6 @@ async def site_state(hub: Hub) -> str:
     return (await site_views.list_sites(hub))[0].state
 
 
-async def until(probe: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until an asynchronous probe answers true."""
-    with anyio.fail_after(10):
-        while not await probe():
-            await anyio.sleep(0.002)
-
-
 async def online(hub: Hub, session: str) -> bool:
     found = await node(hub)
     return found.online and found.session == session
@@ -73,3 +67,28 @@ def alive(boot: str, seconds: int, incarnation: str = "", **fields: Any) -> Hell
     streams_ = {"p0": messages.StreamState(incarnation, 1, 1, 0)} if incarnation else {}
     values = {"boot_id": boot, "clock": messages.Clock(0, seconds * 1000), "streams": streams_, "nonce": f"n{seconds}"}
     return hello(f"{boot}-{seconds}", **values, **fields)
+
+
+async def marked(hub: Hub) -> bool:
+    row = await newest(hub)
+    return row is not None and row.published
+
+
+def beacon(broker: FakeBroker) -> Beacon | None:
+    data = broker.retained.get(topics.topic(Address("beacon", SITE)))
+    if data is None:
+        return None
+    payload = envelope.open_sealed(data, BEACON, {HUB.keyid: HUB.public}, limit=10_000)
+    return strict.decode(payload, Beacon, limit=10_000)
+
+
+def state(broker: FakeBroker) -> HubState:
+    return messages.open_message(broker.retained["hf/1/fleet/hub"], HubState, {HUB.keyid: HUB.public})
+
+
+async def holds(hub: Hub, generation: int) -> bool:
+    return (await node(hub)).generation == generation
+
+
+async def has_problem(hub: Hub, reason: str) -> bool:
+    return any(each.reason == reason for each in await problems(hub))

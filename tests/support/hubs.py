@@ -20,7 +20,6 @@ from holdfast_hub.store import sites as site_store
 from holdfast_hub.store import targets
 from holdfast_hub.store.feed import Feed
 from holdfast_hub.store.hub import open_hub
-from holdfast_hub.store.readings import ReadingStore
 from holdfast_hub.store.streams import StreamStore, open_streams
 from holdfast_hub.store.targets import TargetRow
 from holdfast_protocol.runtime.clock import Clock
@@ -86,7 +85,7 @@ def hub_at(folder: Path, clock: Clock | None = None) -> Iterator[Hub]:
     store = open_hub(folder / "hub.db", FLEET, all_partitions())
     streams = open_streams(folder / "readings.db")
     try:
-        yield Hub(store, StreamStore(streams), ReadingStore(streams), IDENTITY, Feed(), clock or FakeClock())
+        yield Hub(store, StreamStore(streams), IDENTITY, Feed(), clock or FakeClock())
     finally:
         streams.close()
         store.close()

@@ -12,7 +12,7 @@ import anyio.abc
 from holdfast_edge.core.report import Origin
 from holdfast_edge.providers.registry import Registry
 from holdfast_edge.reconcile import transaction
-from holdfast_edge.reconcile.assembly import Pace, assemble
+from holdfast_edge.reconcile.assembly import Given, Pace, assemble
 from holdfast_edge.reconcile.loop import look, run_reconcile, say
 from holdfast_edge.reconcile.site import Site, View
 from holdfast_edge.reconcile.watches import run_watch
@@ -29,7 +29,7 @@ def site_of(state: Path, chosen: Registry, pace: Pace = PACE, boot: str = "") ->
     """`boot`: another one than this machine's."""
     origin = Origin(builders.FLEET, builders.SITE, NodeName("node-1"), boot or boot_id())
     trust = Trust(builders.FLEET, builders.SITE, {builders.HUB.keyid: builders.HUB.public}, {builders.HUB.keyid: 1})
-    return assemble(state, origin, trust, chosen, SystemClock(), pace, lambda: 0.5)
+    return assemble(Given(state, origin, trust, chosen, SystemClock(), pace, jitter=lambda: 0.5))
 
 
 async def give(site: Site, bodies: Sequence[dict[str, Any]], generation: int = 1) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from support import cgroups, launch, leftovers, network, siteroot
-from support.waiting import until
+from support.waiting import BOOTED_S, until
 
 REPOSITORY = Path(__file__).parents[2]
 _PROGRAMS = ("systemd-nspawn", "nsenter", "ip", "mount", "umount", "dockerd", "docker")
@@ -26,7 +26,6 @@ _ENVIRONMENT = {
     "HOME": "/root",
     "LANG": "C.UTF-8",
 }
-_BOOT_S = 60.0  # a loaded two-core machine; 3 s on an idle one
 
 
 def why_not() -> str:
@@ -91,17 +90,17 @@ class Machine:
                 env=_ENVIRONMENT,
             )
         try:
-            self.leader = until(self._find_leader, _BOOT_S, f"{self.name} to start systemd")
+            self.leader = until(self._find_leader, BOOTED_S, f"{self.name} to start systemd")
             self.cable.connect(self.leader, self.hub)
             if not plugged:
                 self.cable.cut()
-            until(self._is_up, _BOOT_S, f"{self.name} to finish booting", every=0.05)
+            until(self._is_up, BOOTED_S, f"{self.name} to finish booting", every=0.05)
         except (TimeoutError, RuntimeError) as error:
             error.add_note((self.folder / "console.log").read_text(errors="replace")[-3000:])
             raise
 
     def run(
-        self, arguments: Sequence[str], *, stdin: bytes | str = b"", check: bool = True, timeout: float = 60
+        self, arguments: Sequence[str], *, stdin: bytes | str = b"", check: bool = True, timeout: float = BOOTED_S
     ) -> subprocess.CompletedProcess[str]:
         """Run a program inside, to its end. CommandFailed on another status than 0, unless `check` is off."""
         done = subprocess.run(
@@ -119,6 +118,10 @@ class Machine:
             said = (text.stderr or text.stdout).strip()[-2000:]
             raise CommandFailed(f"{self.name}: {' '.join(arguments)[:200]}: status {text.returncode}: {said}")
         return text
+
+    def inside(self, path: str) -> Path:
+        """Return the way from this host to a path in the machine as it runs now; absolute links there lead astray."""
+        return Path(f"/proc/{self.leader}/root{path}")
 
     def read(self, path: str) -> str:
         return self.run(["cat", "--", path]).stdout
@@ -181,7 +184,7 @@ class Machine:
     def reap(self) -> None:
         """Wait for the end of a machine that is ending."""
         if self._nspawn:
-            self._nspawn.wait(_BOOT_S)
+            self._nspawn.wait(BOOTED_S)
         self._nspawn, self.leader = None, 0
 
     def _ended(self) -> None:

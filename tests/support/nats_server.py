@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from support.mosquitto import free_port
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
 
 class NatsServer:
@@ -29,7 +29,7 @@ class NatsServer:
         binary = shutil.which("nats-server") or "/usr/sbin/nats-server"
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen([binary, "-c", str(self._folder / "nats.conf")], stdout=log, stderr=log)
-        until(self._answers, 10, "nats-server to take connections", every=0.005)
+        until(self._answers, HANGS_S, "nats-server to take connections", every=0.005)
 
     def _answers(self) -> bool:
         if self._process is None or self._process.poll() is not None:
@@ -41,7 +41,7 @@ class NatsServer:
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(HANGS_S)
             self._process = None
 
 

@@ -9,11 +9,13 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
+from support.waiting import HANGS_S
+
 
 def ip(*arguments: str, namespace_of: int | None = None) -> str:
     """Run `ip`, in the network namespace of the process `namespace_of` when given."""
     enter = ["nsenter", "-t", str(namespace_of), "-n", "--"] if namespace_of else []
-    done = subprocess.run([*enter, "ip", *arguments], capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run([*enter, "ip", *arguments], capture_output=True, text=True, timeout=HANGS_S, check=False)
     if done.returncode:
         raise RuntimeError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
     return done.stdout

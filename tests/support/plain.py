@@ -17,7 +17,7 @@ from pathlib import Path
 
 from support import enclose
 from support.machines import CommandFailed
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
 LACKS = ("a container engine", "systemd", "a network of its own")
 _PROGRAMS = ("unshare", "nsenter", "mount")
@@ -39,7 +39,7 @@ def why_not() -> str:
     missing = [program for program in _PROGRAMS if shutil.which(program) is None]
     if missing:
         return f"not installed: {', '.join(missing)}"
-    tried = subprocess.run([*_NAMESPACES, "true"], capture_output=True, text=True, timeout=20, check=False)
+    tried = subprocess.run([*_NAMESPACES, "true"], capture_output=True, text=True, timeout=HANGS_S, check=False)
     return f"no user namespaces ({tried.stderr.strip()})" if tried.returncode else ""
 
 
@@ -70,12 +70,12 @@ class PlainSite:
                 stderr=log,
                 start_new_session=True,  # ^C at a terminal is for us
             )
-        until(ready.exists, 10, f"the namespaces of {self.name}")
+        until(ready.exists, HANGS_S, f"the namespaces of {self.name}")
         pid = self._outer.pid
         self._first = int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
 
     def run(
-        self, arguments: Sequence[str], *, stdin: bytes | str = b"", check: bool = True, timeout: float = 60
+        self, arguments: Sequence[str], *, stdin: bytes | str = b"", check: bool = True, timeout: float = HANGS_S
     ) -> subprocess.CompletedProcess[str]:
         """Run a program inside, to its end. CommandFailed on another status than 0, unless `check` is off."""
         done = subprocess.run(

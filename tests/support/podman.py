@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from support.engine import IMAGE, OTHER_IMAGE, START_S, RealEngine, unmount_below
+from support.engine import IMAGE, OTHER_IMAGE, RealEngine, unmount_below
+from support.waiting import HANGS_S
 
 _SETTINGS = """
 [containers]
@@ -51,7 +52,7 @@ class PodmanEngine(RealEngine):
                 env={**os.environ, "CONTAINERS_CONF": str(settings)},
                 start_new_session=True,
             )
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + HANGS_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"podman did not start:\n{(self.folder / 'engine.log').read_text()[-3000:]}")
@@ -62,7 +63,7 @@ class PodmanEngine(RealEngine):
         self._forget_client()
         if self._process is not None:
             self._process.kill()
-            self._process.wait(20)
+            self._process.wait(HANGS_S)
             self._process = None
 
     def load(self, reference: str, marker: str = "") -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from support import waiting
+from support.waiting import HANGS_S
 
 
 class Server:
@@ -39,12 +40,12 @@ class Server:
                 **self._owner,  # type: ignore[arg-type]
             )
         ready = [self._programs / "pg_isready", "-q", "-h", self.folder]
-        waiting.until(lambda: subprocess.run(ready, check=False).returncode == 0, 20, "PostgreSQL")
+        waiting.until(lambda: subprocess.run(ready, check=False).returncode == 0, HANGS_S, "PostgreSQL")
 
     def stop(self) -> None:
         if self._process is not None:
             self._process.send_signal(2)  # fast: clients are sent away
-            self._process.wait(10)
+            self._process.wait(HANGS_S)
             self._process = None
 
 

@@ -6,6 +6,8 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from support.waiting import HANGS_S
+
 _NEW_NETWORK = 0x4000_0000
 
 
@@ -17,7 +19,7 @@ def entered() -> Iterator[None]:
     try:
         _check(libc.unshare(_NEW_NETWORK))
         try:
-            subprocess.run(["ip", "link", "set", "lo", "up"], check=True, timeout=20)
+            subprocess.run(["ip", "link", "set", "lo", "up"], check=True, timeout=HANGS_S)
             yield
         finally:
             _check(libc.setns(before, _NEW_NETWORK))

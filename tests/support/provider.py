@@ -27,7 +27,7 @@ class FakeProvider:
         self.gate: anyio.Event | None = None  # apply and remove wait for it after they were logged
         self.look_gate: anyio.Event | None = None  # observe waits for it
         self.before_effect: Callable[[str, str], None] = lambda verb, key: None
-        self._wakes: list[Wake] = []
+        self.wakes: list[Wake] = []
 
     def check(self, resource: Resource, scope: Scope) -> None:
         self.calls.append(("check", resource.key))
@@ -76,12 +76,12 @@ class FakeProvider:
             raise self.fails[key].pop(0)
 
     async def run_watch(self, wake: Wake) -> None:
-        self._wakes.append(wake)
+        self.wakes.append(wake)
         await anyio.sleep_forever()
 
     def tell(self) -> None:
         """Something changed, as a watch notices it."""
-        for wake in self._wakes:
+        for wake in self.wakes:
             wake()
 
     async def close(self) -> None:

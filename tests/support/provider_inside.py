@@ -28,7 +28,7 @@ from holdfast_edge.providers.systemd.foreign import ForeignUnitProvider
 from holdfast_edge.providers.systemd.home import find_home
 from holdfast_edge.providers.systemd.provider import UnitProvider
 from holdfast_protocol.errors import ProviderError
-from holdfast_protocol.kinds.firewall import Way
+from holdfast_protocol.kinds.way import Way
 from holdfast_protocol.wire import target
 
 STATE = Path("/var/lib/holdfast")

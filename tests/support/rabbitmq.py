@@ -15,7 +15,7 @@ from aio_pika.abc import AbstractChannel
 
 from support.certificates import Authority
 from support.mosquitto import free_port
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 Publish = Callable[..., Awaitable[None]]
@@ -62,7 +62,7 @@ class RabbitMQ:
     def start(self) -> None:
         """Start and return once it takes connections."""
         self._run("epmd", "-port", str(self._mapper_port), "-address", "127.0.0.1")
-        until(lambda: _listens(self._mapper_port), 10, "the port mapper", every=0.01)
+        until(lambda: _listens(self._mapper_port), HANGS_S, "the port mapper", every=0.01)
         server = self._run(SERVER)
 
         def answers() -> bool:
@@ -70,7 +70,7 @@ class RabbitMQ:
                 raise RuntimeError(f"RabbitMQ ended: {(self.folder / 'log').read_text()[-3000:]}")
             return _listens(self.port)
 
-        until(answers, 60, "RabbitMQ to take connections", every=0.05)
+        until(answers, HANGS_S, "RabbitMQ to take connections", every=0.05)
 
     def kill(self) -> None:
         """SIGKILL to all of it: what is not on disk is gone."""
@@ -78,8 +78,8 @@ class RabbitMQ:
             process = self._processes.pop()
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait(10)
-        until(lambda: not _listens(self.port), 10, "RabbitMQ to be gone", every=0.01)
+            process.wait(HANGS_S)
+        until(lambda: not _listens(self.port), HANGS_S, "RabbitMQ to be gone", every=0.01)
 
     def _run(self, *command: str) -> "subprocess.Popen[bytes]":
         with (self.folder / "log").open("ab") as log:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-START_S = 20.0
+from support.waiting import HANGS_S
+
 _CONFIG = """
 version: 0.1
 storage:
@@ -41,7 +42,7 @@ def running_registry(folder: Path, port: int, *, inside: Sequence[str] = (), log
             env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},
         )
     try:
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + HANGS_S
         probe = [*inside, "busybox", "wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{port}/"]
         while subprocess.run(probe, check=False, capture_output=True).returncode != 0:
             if process.poll() is not None or time.monotonic() > deadline:
@@ -50,4 +51,4 @@ def running_registry(folder: Path, port: int, *, inside: Sequence[str] = (), log
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(HANGS_S)

@@ -19,6 +19,7 @@ from holdfast_protocol.wire.readings import Reading
 from support.clock import FakeClock, eventually
 from support.device_data import Sender
 from support.hubs import add_site, hub_at, put
+from support.waiting import HANGS_S
 
 START: Final = 1_700_000_000_000
 
@@ -65,9 +66,13 @@ def readings(first: int, count: int, device: str = "press") -> list[Reading]:
 
 async def drained(hub: Hub, name: str = "lake") -> SinkView:
     """Return the sink once nothing waits for it."""
-    while (view := await sinks.show_sink(hub, name)).lag or not view.sent_at:
-        await anyio.sleep(0.01)
-    return view
+
+    async def view() -> SinkView | None:
+        found = await sinks.show_sink(hub, name)
+        return found if found.sent_at and not found.lag else None
+
+    found: SinkView = await eventually(view, f"the sink {name!r} to have handed over everything")
+    return found
 
 
 class Deaf:
@@ -96,6 +101,6 @@ async def killed_after_delivery(folder: Path, text: str, *given: Reading) -> Non
 
     async with working(folder, text, open_outlet=deaf) as hub:
         Sender(hub).send(*given)
-        with anyio.fail_after(20):
+        with anyio.fail_after(HANGS_S):
             await delivered.wait()
         assert (await sinks.show_sink(hub, "lake")).sent == 0

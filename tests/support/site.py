@@ -1,14 +1,16 @@
 """A site's loops over a real database, a fake provider and a fake clock."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from anyio.lowlevel import checkpoint
 
 from holdfast_edge.core.deferral import NotNow
 from holdfast_edge.core.report import Origin
 from holdfast_edge.core.transaction import Limits
 from holdfast_edge.providers.registry import Registry
-from holdfast_edge.reconcile.assembly import Pace, assemble
+from holdfast_edge.reconcile.assembly import Given, Pace, assemble
 from holdfast_edge.reconcile.ladder import run_ladder
 from holdfast_edge.reconcile.loop import run_reconcile
 from holdfast_edge.reconcile.site import Site
@@ -22,10 +24,13 @@ from holdfast_protocol.wire.records import encode
 from support.builders import FLEET, HUB, SITE
 from support.clock import FakeClock, eventually
 from support.provider import FakeProvider
+from support.waiting import HANGS_S
 
 TRUST = Trust(FLEET, SITE, {HUB.keyid: HUB.public}, {HUB.keyid: 1})
 LIMITS = Limits(prepare=300.0, progress=120.0, soak=60.0)
-PACE = Pace(look_every=30.0, observe_within=0.2, change_within=0.5, limits=LIMITS)
+PACE = Pace(look_every=30.0, observe_within=HANGS_S, change_within=HANGS_S, limits=LIMITS)
+TURNS = 20  # of the event loop; a task needs a few of them to get up
+IMPATIENT = Pace(look_every=30.0, observe_within=0.2, change_within=0.5, limits=LIMITS)  # where the deadlines count
 
 
 class FakeOutbox:
@@ -52,9 +57,15 @@ class TestSite:
     __test__ = False
 
     def __init__(
-        self, folder: Path, *providers: FakeProvider, clock: FakeClock | None = None, boot: str = "boot", **more: Any
+        self,
+        folder: Path,
+        *providers: FakeProvider,
+        clock: FakeClock | None = None,
+        boot: str = "boot",
+        pace: Pace = PACE,
+        **more: Any,
     ) -> None:
-        """`more` is for assemble: not_now, quality."""
+        """`more` is for what is given to assemble: not_now, quality."""
         more.setdefault("not_now", NotNow(folder=str(folder / "not-now")))
         self.clock = clock or FakeClock()
         self.providers = providers or (FakeProvider("File"),)
@@ -62,7 +73,7 @@ class TestSite:
         self.outbox = FakeOutbox()
         origin = Origin(FLEET, SITE, NodeName("node-1"), boot)
         self.site: Site = assemble(
-            folder, origin, TRUST, Registry(self.providers), self.clock, PACE, jitter=lambda: 1.0, **more
+            Given(folder, origin, TRUST, Registry(self.providers), self.clock, pace, jitter=lambda: 1.0, **more)
         )
         self.database = self.site.database
         self.news = Wakes(self.clock)
@@ -91,15 +102,46 @@ class TestSite:
 
         await eventually(there, f"state {state}")
 
+    @property
+    def all_sleep(self) -> bool:
+        """Whether every loop waits for time or for a wake, one that has come included."""
+        dead_man, preparer = self.site.dead_man, self.site.preparer
+        judges = self.clock.sleeps("DeadMan.run")
+        if (
+            self.site.executor.running
+            or self.news.pending
+            or (dead_man is not None and dead_man.on_trial and not judges)
+        ):
+            return False
+        return self.clock.sleepers >= 2 + bool(preparer.tried().trouble) + judges
+
+    async def rests(self) -> None:
+        """Return once all has followed that follows without time passing."""
+        while True:
+            await eventually(lambda: self.all_sleep, "the loops to rest")
+            for _ in range(TURNS):
+                await checkpoint()
+            if self.all_sleep:  # whoever was woken would have got up; only time ends the rest between two looks
+                return
+
     async def passes(self, seconds: float) -> None:
         """Let time pass once both loops wait for it: before, they would count from the time after."""
-
-        def idle() -> bool:
-            waiting = 3 if self.site.preparer.tried().trouble else 2  # the loops, and a lane that prepares
-            return self.clock.sleepers >= waiting and not self.site.executor.running and not self.site.wakes.pending
-
-        await eventually(idle, "the loops to rest")
+        await self.rests()
         self.clock.advance(seconds)
+
+    async def until(self, probe: Callable[[], Any], what: str, step: float, turns: int = 400) -> None:
+        """Let time pass, so many seconds at a time and all that follows from them, until it is so at rest."""
+        for _ in range(turns):
+            await self.rests()
+            if probe():
+                return
+            self.clock.advance(step)
+        raise TimeoutError(f"waited for {what}")
+
+    async def never(self, probe: Callable[[], Any]) -> None:
+        """See that `probe` is false when nothing more happens before time passes."""
+        await self.rests()
+        assert not probe()
 
     def condition(self, key: str) -> tuple[str, str]:
         status = self.site.board.status

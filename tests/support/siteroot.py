@@ -10,10 +10,13 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from support.waiting import HANGS_S
+
 # Bound over these paths: the engine's layers cannot stand on an overlay, the rest is the host's and not the site's.
 BOUND = {"engine": "/var/lib/docker", "containerd": "/var/lib/containerd", "journal": "/var/log/journal"}
 _MASKED = ("console-getty.service", "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "dev-hugepages.mount")
 _EMPTY = ("etc/fstab", "etc/crypttab")
+_ABSENT = ("etc/holdfast", "var/lib/holdfast")  # this host may be a site itself
 _UNITS = ("etc/systemd/system", "lib/systemd/system", "usr/lib/systemd/system")
 # On control groups version 1 nspawn leaves the controllers read-only, and an engine needs to write them.
 _WRITABLE_CGROUPS = """\
@@ -69,6 +72,8 @@ def _prepare(root: Path, hostname: str, machine_id: str) -> None:
         _link(units / unit, "/dev/null")
     for path in _EMPTY:
         _write(root / path, "")
+    for path in _ABSENT:
+        shutil.rmtree(root / path, ignore_errors=True)
     _write(root / "etc/machine-id", machine_id + "\n")
     _write(root / "etc/hostname", hostname + "\n")
     _write(root / "etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {hostname}\n")
@@ -109,6 +114,6 @@ def _mounted_below(folder: Path) -> list[str]:
 
 
 def _run(*arguments: str) -> None:
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=HANGS_S, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(arguments)}: {done.stderr.strip()}")

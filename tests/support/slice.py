@@ -15,7 +15,7 @@ from holdfast_protocol.wire.topics import Address
 from support import mosquitto, publisher
 from support.fleet import Agent, Hub, Program, ended
 from support.mosquitto import Mosquitto
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
 SITE = SiteName("press-01")
 NODE = NodeName("node-1")
@@ -66,7 +66,7 @@ class Device(Program):
         """Publish until so many more numbers are acknowledged, then end in order."""
         wanted = len(self.sent) + count
         self.start()
-        until(lambda: len(self.sent) >= wanted, 30, f"{self.name} to publish {count} numbers")
+        until(lambda: len(self.sent) >= wanted, HANGS_S, f"{self.name} to publish {count} numbers")
         assert self.stop() == 0
 
 
@@ -104,7 +104,7 @@ class Slice:
         assert done.status == 0, done.err
         return int(self.hub.site(SITE)["generation"])
 
-    def converged(self, word: str, within: float = 30) -> None:
+    def converged(self, word: str, within: float = HANGS_S) -> None:
         """Return once the hub knows that the site is as `word` wants it."""
 
         def there() -> bool:
@@ -121,8 +121,7 @@ class Slice:
 
     def status(self) -> dict[str, Any]:
         """Return the status the agent gives at the site; {} while it does not answer."""
-        answer = self.agent.call("status", "-o", "json")
-        return dict(answer.json) if answer.out and answer.json["running"] else {}
+        return self.agent.status()
 
     def problems(self) -> str:
         """Return the problems the agent tells at the site, one a line."""
@@ -144,23 +143,20 @@ class Slice:
         return Counter((item["device"], int(item["value"])) for item in self.readings())
 
     def readings(self) -> list[dict[str, Any]]:
-        answer = self.hub.call("readings", "--site", SITE, "--limit", "1000000", "-o", "json")
-        assert answer.status == 0, answer.err
-        found: list[dict[str, Any]] = answer.json["items"]
+        found: list[dict[str, Any]] = self.hub.api.get("/v1/readings", site=SITE, limit=100_000)["items"]
         return found
 
     def ledger(self, stream: str = "") -> list[dict[str, Any]]:
         """Return the accounts of the site's streams, or of those of one class."""
-        answer = self.hub.call("ledger", SITE, "-o", "json")
-        assert answer.status in (0, 1), answer.err
-        return [each for each in answer.json["streams"] if stream in ("", each["stream"])]
+        streams = self.hub.api.get(f"/v1/ledger/{SITE}")["streams"]
+        return [each for each in streams if stream in ("", each["stream"])]
 
     def is_settled(self) -> bool:
         """Return whether the hub says of every stream that nothing is missing."""
         streams = self.ledger()
         return bool(streams) and all(each["exact"] and each["pending"] == 0 for each in streams)
 
-    def arrived(self, *devices: Device, within: float = 40) -> None:
+    def arrived(self, *devices: Device, within: float = HANGS_S) -> None:
         """Return once the hub has what the devices sent, each number once, and nothing is under way."""
         wanted = Counter((device.name, number) for device in devices for number in device.sent)
         assert wanted, "the devices sent nothing"

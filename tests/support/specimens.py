@@ -12,7 +12,10 @@ KEY: Final = "<key>"  # in a path: the name of a field that the author chooses
 UNIT = "[Service]\nExecStart=/bin/sleep infinity\n"
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f a"
 LABELS = {"app": "a"}
-POD: dict[str, Any] = {"containers": [{"name": "main", "image": "press:1", "command": ["sleep", "60"]}]}
+POD: dict[str, Any] = {
+    "terminationGracePeriodSeconds": 1,  # a sleep that is a container's first process does not hear SIGTERM
+    "containers": [{"name": "main", "image": "press:1", "command": ["sleep", "60"]}],
+}
 TEMPLATE = {"metadata": {"labels": LABELS}, "spec": POD}
 ONCE = {"spec": {**POD, "restartPolicy": "Never"}}
 SPECIMENS: Final[dict[str, dict[str, Any]]] = {

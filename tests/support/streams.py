@@ -9,6 +9,7 @@ from holdfast_edge.link.identity import Identity
 from holdfast_edge.store.outbox import Outbox
 from holdfast_edge.store.outbox_state import Page, Quotas
 from holdfast_hub.link.ingest import Ingest, Taken
+from holdfast_hub.store.reader import Reader
 from holdfast_hub.store.readings import ReadingStore
 from holdfast_hub.store.streams import StreamStore, open_streams
 from holdfast_protocol.errors import LinkLost
@@ -117,7 +118,7 @@ class Hub:
     def _open(self) -> None:
         self.database = open_streams(self.path)
         self.store = StreamStore(self.database)
-        self.readings = ReadingStore(self.database)
+        self.readings = ReadingStore(Reader(self.path))
         self.ingest = Ingest(self.store, lambda site, node: {SIGNER.keyid: SIGNER.public}, fleet=FLEET)
 
     def restart(self) -> None:

@@ -6,6 +6,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from support.waiting import HANGS_S
+
 _APPLETS = (
     "cat chgrp chmod chown cmp cp dirname env expr grep id ls mkdir mktemp mv printf readlink rm rmdir sleep stat tr"
 )
@@ -60,7 +62,7 @@ class StubMachine:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=60,
+            timeout=HANGS_S,
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
         )
 

@@ -1,7 +1,5 @@
 """A site with an old and a good target, and how far a test takes it."""
 
-import anyio
-
 from holdfast_protocol.errors import PermanentError
 from holdfast_protocol.wire.messages import Progress
 from holdfast_protocol.wire.target import Target
@@ -48,9 +46,13 @@ def world(it: TestSite) -> dict[str, str]:
 async def passes_until(it: TestSite, phase: str, generation: int = 2, turns: int = 40) -> None:
     """Let half minutes pass until the phase is there."""
     for _ in range(turns):
+        await it.rests()
         status = it.site.board.status
         if status and status.progress and (status.generation, status.progress.phase) == (generation, phase):
             return
-        await it.passes(30)
-        await anyio.sleep(0.03)
+        it.clock.advance(30)
     await at(it, phase, generation)
+
+
+def named(*names: str, generation: int = 1, content: str = "x") -> Target:
+    return a_target(*(file_body(name, f"/srv/{name}", content) for name in names), generation=generation)

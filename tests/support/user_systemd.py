@@ -13,7 +13,7 @@ from pathlib import Path
 
 from holdfast_edge.providers.systemd.home import Home, find_home
 from support import cgroups, launch, user_systemd_inside
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
 READY = {b"running", b"degraded"}
 # systemd goes on a bus only when these two units, under these names, say that there is one.
@@ -55,7 +55,7 @@ class UserSystemd:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        until(lambda: self.systemctl("is-system-running").stdout.strip() in READY, 20, "systemd --user to be up")
+        until(lambda: self.systemctl("is-system-running").stdout.strip() in READY, HANGS_S, "systemd --user to be up")
         self.start_bus()
 
     def stop(self) -> None:
@@ -84,12 +84,12 @@ class UserSystemd:
             env=self.environ,
             capture_output=True,
             check=False,
-            timeout=30,
+            timeout=HANGS_S,
         )
 
     def start_bus(self) -> None:
         self.systemctl("start", *_BUS)
-        until(self.is_on_the_bus, 10, "systemd to be on the bus")
+        until(self.is_on_the_bus, HANGS_S, "systemd to be on the bus")
 
     def kill_bus(self) -> None:
         self.systemctl("kill", "--signal=KILL", "dbus.service")

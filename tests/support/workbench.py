@@ -10,7 +10,7 @@ from typing import Any
 
 from support import machines
 from support.machines import Machine
-from support.waiting import until
+from support.waiting import BOOTED_S, until
 
 TESTS = Path(__file__).resolve().parents[1]
 Body = dict[str, Any]
@@ -99,12 +99,12 @@ class Workbench:
         self.apply(body, scope=scope, previous=previous)
         return self.settled(body)
 
-    def settled(self, body: Body, within: float = 15) -> dict[str, Any]:
+    def settled(self, body: Body, within: float = BOOTED_S) -> dict[str, Any]:
         return self.until(
             body, lambda seen: seen["exists"] and not seen["differences"] and seen["readiness"] == "ready", within
         )
 
-    def until(self, body: Body, fits: Callable[[dict[str, Any]], bool], within: float = 15) -> dict[str, Any]:
+    def until(self, body: Body, fits: Callable[[dict[str, Any]], bool], within: float = BOOTED_S) -> dict[str, Any]:
         last: list[dict[str, Any]] = []
 
         def fit() -> bool:
@@ -118,7 +118,7 @@ class Workbench:
             raise
         return last[0]
 
-    def drifts(self, body: Body, change: Sequence[str], says: str, within: float = 10) -> None:
+    def drifts(self, body: Body, change: Sequence[str], says: str, within: float = BOOTED_S) -> None:
         """Change something by hand; see that it wakes, that it is seen, and that applying makes it good."""
         before = self.woken()
         self.machine.run(change)

@@ -12,11 +12,10 @@ import pytest
 from support.booted import Booted, booted
 from support.fleet import BIN
 from support.slots import bring_wheels, start_agent
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.timeout(300),
     pytest.mark.invariant("agent-is-never-its-own-casualty"),
 ]
 CRASHES = "async def run_agent(settings, config):\n    raise SystemExit('broken')\n"
@@ -39,7 +38,7 @@ def site() -> Iterator[Booted]:
         machine.write("/etc/holdfast/edge.toml", text, mode=0o600)
         start_agent(machine)
         it.give(motd("1"), version("0.1.0", "good"))
-        it.settled(within=40)
+        it.settled()
         yield it
 
 
@@ -81,7 +80,7 @@ def falls_back(site: Booted, said: str) -> None:
         return bool(there and found.get("phase") in ("rolled-back", "rejected") and re.search(said, found["message"]))
 
     try:
-        until(told, 60, f"the hub to hear {said}", every=0.3)
+        until(told, HANGS_S, f"the hub to hear {said}", every=0.3)
     except TimeoutError as error:
         error.add_note(site.hub.call("describe", "site", site.machine.name).out)
         error.add_note(site.machine.journal("holdfast-edge.service", 40))
@@ -93,8 +92,8 @@ def test_a_good_version_is_installed_beside_started_and_stays(site: Booted) -> N
     assert (runs(site), slot(site)) == ("0.1.0", "a")
     bring_wheels(site.machine, "good", "0.2.0")
     site.give(motd("2"), version("0.2.0", "good"))
-    until(lambda: runs(site) == "0.2.0", 60, "the new version at the hub")
-    site.settled(within=40)
+    until(lambda: runs(site) == "0.2.0", HANGS_S, "the new version at the hub")
+    site.settled()
     assert (slot(site), pending(site)) == ("b", False)
     assert site.machine.read("/srv/motd") == "2"
 
@@ -110,7 +109,7 @@ def test_a_version_that_never_gets_healthy_is_gone_back_from_by_the_guard(site: 
     before = schema(site)
     bring_wheels(site.machine, "hangs", "0.4.0", agent=HANGS, steps=SCHEMA)
     site.give(motd("4"), version("0.4.0", "hangs"))
-    until(lambda: schema(site) == before + 1, 60, "the new version to change the database")
+    until(lambda: schema(site) == before + 1, HANGS_S, "the new version to change the database")
     falls_back(site, r"0\.4\.0 was gone back from: it was not healthy within 15 s")
     assert (runs(site), slot(site)) == ("0.2.0", "b")
     assert schema(site) == before

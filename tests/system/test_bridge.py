@@ -6,7 +6,7 @@ from typing import Any
 
 from support import mosquitto, tap
 from support.fleet import Agent, Hub, ended
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
 FILES = """apiVersion: holdfast.io/v1alpha1
 kind: Blueprint
@@ -69,8 +69,8 @@ def test_a_bridge_of_a_site_and_one_of_the_hub_hand_over_what_a_device_says(tmp_
             for each in (file, own):
                 applied = hub.call("apply", "-f", each)
                 assert applied.status == 0, applied.err
-            until(lambda: hub.site("press-01")["state"] == "Converged", 30, "the bridge")
-            until(lambda: hub.call("bridge", "status", "hub/lake").status == 0, 20, "the hub's bridge")
+            until(lambda: hub.site("press-01")["state"] == "Converged", HANGS_S, "the bridge")
+            until(lambda: hub.call("bridge", "status", "hub/lake").status == 0, HANGS_S, "the hub's bridge")
             with tap.listening(far.port, "acme/#", "lake/#") as there, tap.listening(site.port, "orders/#") as here:
                 tap.publish(site.port, "devices/oven/t", b"21.5")
                 tap.publish(site.port, "alarms/fire", b"1")
@@ -79,16 +79,16 @@ def test_a_bridge_of_a_site_and_one_of_the_hub_hand_over_what_a_device_says(tmp_
                 def told() -> set[tuple[str, bytes]]:
                     return {(each.topic, each.payload) for each in there}
 
-                until(lambda: ("lake/press-01/oven/t", b"21.5") in told(), 20, "the reading by the hub")
-                until(lambda: ("acme/press-01/alarms/fire", b"1") in told(), 20, "the alarm")
-                until(lambda: any(topic == "acme/press/press-01/oven/t" for topic, _ in told()), 20, "the reading")
-                until(lambda: [each.topic for each in here] == ["orders/1"], 20, "the order")
+                until(lambda: ("lake/press-01/oven/t", b"21.5") in told(), HANGS_S, "the reading by the hub")
+                until(lambda: ("acme/press-01/alarms/fire", b"1") in told(), HANGS_S, "the alarm")
+                until(lambda: any(topic == "acme/press/press-01/oven/t" for topic, _ in told()), HANGS_S, "the reading")
+                until(lambda: [each.topic for each in here] == ["orders/1"], HANGS_S, "the order")
 
             def shown(name: str) -> dict[str, Any]:
                 answer = hub.call("bridge", "status", name, "-o", "json")
                 return dict(json.loads(answer.out)["items"][0]) if answer.status == 0 else {}
 
-            until(lambda: bool(shown("press-01/cloud")), 20, "the site's word on its bridge")
+            until(lambda: bool(shown("press-01/cloud")), HANGS_S, "the site's word on its bridge")
             assert shown("hub/lake")["ways"]["out"]["sent"] == 1
             table = hub.call("bridge", "status")
             assert (table.status, table.out.count("connected")) == (0, 2)
@@ -99,4 +99,4 @@ def test_a_bridge_of_a_site_and_one_of_the_hub_hand_over_what_a_device_says(tmp_
             assert "no bridge 'other'" in agent.call("bridge", "other").err
             assert hub.call("get", "bridges").out.count("lake") == 1
             far.stop()
-            until(lambda: agent.call("bridge").status == 1, 20, "the loss of the remote")
+            until(lambda: agent.call("bridge").status == 1, HANGS_S, "the loss of the remote")

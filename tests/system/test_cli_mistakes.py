@@ -11,7 +11,7 @@ import pytest
 
 from support import mosquitto
 from support.fleet import BIN, Agent, Hub, ended
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs/examples/hello/blueprint.yaml"
 
@@ -63,7 +63,7 @@ def test_a_folder_that_cannot_be_the_hub_s_is_named(tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     taken.write_text("")
     words = ["--socket", tmp_path / "s.sock", "up", "--data-dir", taken, "--broker-listen", "127.0.0.1:1"]
-    done = subprocess.run([BIN / "holdfast", *words], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([BIN / "holdfast", *words], capture_output=True, text=True, timeout=HANGS_S)
     assert done.returncode == 2
     assert done.stderr == f"error: {taken}: File exists\n"
 
@@ -94,7 +94,7 @@ def test_applying_again_with_wait_is_no_success_while_its_site_fails(hub: Hub, a
     ("words", "said"),
     [
         (("wait", "site/press-01", "--for", "Convrged"), "one of Applying, Conflict, Converged"),
-        (("readings", "--every", "5x"), "try: 90s, 30m, 2h, 2d"),
+        (("readings", "--every", "5x"), "try: 90s, 30m, 1h30m, 2d"),
         (("ingest", "test", "nosuch.yaml", "-"), "error: nosuch.yaml: No such file"),
         (("bridge", "lint", "nosuch.yaml"), "error: nosuch.yaml: No such file"),
         (("device", "command", "press-01", "open"), "'press-01' is not SITE/DEVICE"),
@@ -124,7 +124,7 @@ def test_a_site_whose_kit_cannot_be_written_is_said_to_be_there(
 
 
 def test_a_table_on_a_narrow_terminal_keeps_every_name_whole(hub: Hub, agent: Agent) -> None:
-    until(lambda: hub.site("press-01")["nodes"], 20, "the node")
+    until(lambda: hub.site("press-01")["nodes"], HANGS_S, "the node")
     environment = {**os.environ, "FORCE_COLOR": "1", "NO_COLOR": "", "COLUMNS": "30"}
     for words in (("get", "sites"), ("describe", "site", "press-01")):
         done = subprocess.run(
@@ -135,8 +135,22 @@ def test_a_table_on_a_narrow_terminal_keeps_every_name_whole(hub: Hub, agent: Ag
         assert "…" not in shown
 
 
+def test_what_went_wrong_at_a_site_is_described_within_a_hundred_columns(hub: Hub, agent: Agent) -> None:
+    hub.call("apply", "-f", EXAMPLE)
+    hub.call("apply", "-f", "-", given=outside(agent))
+    until(lambda: hub.site("press-01")["state"] == "Failed", HANGS_S, "the site to say that it cannot")
+    shown = hub.call("describe", "site", "press-01").out
+    sections = dict(part.split(":\n", 1) for part in shown.split("\n\n") if ":\n" in part)
+    for section in ("Resources", "Progress"):
+        row, *notes = sections[section].splitlines()[1:]
+        assert len(row) <= 100
+        assert "OutsideRoots" in row
+        assert any(note.startswith("    message: ") and note.endswith("may be written in") for note in notes)
+        assert f"    hint: allowed here: {agent.root}" in notes
+
+
 def test_describe_shows_facts_once_and_as_text(hub: Hub, agent: Agent) -> None:
-    until(lambda: hub.site("press-01")["nodes"], 20, "the node")
+    until(lambda: hub.site("press-01")["nodes"], HANGS_S, "the node")
     shown = hub.call("describe", "site", "press-01").out
     assert "FACTS" not in shown
     assert "arch=" in shown

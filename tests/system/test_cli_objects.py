@@ -1,5 +1,6 @@
 """Policies, overlays, plain manifests and pins as people use them: the holdfast command against a real hub."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def test_a_policy_is_applied_got_described_kept_and_deleted(hub: Hub) -> None:
     done = hub.call("apply", "-f", "-", given=POLICY)
     assert (done.status, done.out) == (0, "policy/paths created\n")
     assert hub.call("get", "policies", "-o", "name").out == "policy/paths\n"
-    assert hub.call("get", "policy", "paths").out.split()[:3] == ["NAME", "SITES", "AGE"]
+    assert hub.call("get", "policy", "paths").out.split()[:3] == ["NAME", "SITES", "CHANGED"]
     described = hub.call("describe", "policy/paths").out
     for words in ("Policy", "press-01", "press-02", "startsWith"):
         assert words in described
@@ -163,3 +164,58 @@ def test_a_pinned_instance_is_listed_with_what_it_keeps_and_the_newest(hub: Hub)
 def test_every_placed_kind_has_a_word_to_ask_for_it_by(hub: Hub) -> None:
     for kind in KINDS:
         assert hub.call("get", kind.lower()).status == 0
+
+
+def test_all_there_is_is_listed_by_type_and_name(hub: Hub) -> None:
+    names = hub.call("get", "all", "-o", "name").out.split()
+    assert {"blueprint/note", "instance/hello", "site/press-01", "site/press-02"} <= set(names)
+    shown = hub.call("get", "all").out
+    for name in names:
+        assert name in shown
+    items = json.loads(hub.call("get", "all", "-o", "json").out)["items"]
+    assert [f"{each['type']}/{each['name']}" for each in items] == names
+    assert hub.call("get", "all", "-l", "zone=west").status == 2
+
+
+def test_a_wide_table_has_what_the_narrow_one_leaves_out(hub: Hub) -> None:
+    narrow, wide = (hub.call("get", "sites", "-o", form).out for form in ("table", "wide"))
+    assert "REGION" not in narrow
+    titles = wide.splitlines()[0]
+    for title in (*narrow.splitlines()[0].split("  "), "REGION", "PROVIDER", "TIME ZONE", "WHY"):
+        assert title.strip() in titles
+    assert hub.call("get", "nodes", "-o", "wide").status == 0
+    tables = [hub.call("get", "blueprints", "-o", form).out for form in ("wide", "table")]
+    rows = [
+        [line.split()[:-1] for line in table.splitlines()] for table in tables
+    ]  # the last is the age, which goes on
+    assert rows[0] == rows[1]
+
+
+def test_a_dry_run_of_a_deletion_says_what_would_happen_and_deletes_nothing(hub: Hub) -> None:
+    tried = hub.call("delete", "instance", "hello", "--dry-run")
+    assert (tried.status, tried.out) == (0, "Note/hello deleted (dry run), 2 sites touched\n")
+    assert hub.call("get", "instance", "hello").status == 0
+    assert hub.call("delete", "site", "press-01", "--dry-run").status == 0
+    assert hub.call("get", "site", "press-01").status == 0
+    refused = hub.call("delete", "blueprint", "note", "--dry-run")
+    assert refused.status == 4
+    assert "Note/hello" in refused.err
+    assert hub.call("delete", "instance", "nobody", "--dry-run").status == 3
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("get", "devices", "--site", "nowhere"),
+        ("readings", "--site", "nowhere"),
+        ("readings", "--site", "nowhere", "--every", "1h"),
+        ("export", "--site", "nowhere"),
+        ("ledger", "nowhere"),
+        ("get", "site", "nowhere"),
+    ],
+    ids=" ".join,
+)
+def test_a_site_that_is_none_is_not_found(hub: Hub, words: tuple[str, ...]) -> None:
+    done = hub.call(*words)
+    assert (done.status, done.out) == (3, "")
+    assert "no site 'nowhere'" in done.err

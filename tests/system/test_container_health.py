@@ -19,6 +19,7 @@ from holdfast_protocol.wire.target import Resource
 from support.clock import Running, eventually
 from support.container_world import World, container, deployment, pod
 from support.engine import RealEngine, running_engine
+from support.waiting import HANGS_S
 
 pytestmark = [pytest.mark.root, pytest.mark.anyio]
 
@@ -62,7 +63,7 @@ async def test_readiness_follows_its_probe_and_wakes_the_loop(world: World) -> N
 
 async def _until_readiness(world: World, wanted: Resource, readiness: str, wakes: Callable[[], int]) -> Observed:
     """Look again at each wake, as the loop does, and never without one."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANGS_S):
         while True:
             before = wakes()
             seen = await world.look(wanted)
@@ -89,7 +90,7 @@ async def test_a_container_that_fails_its_liveness_probe_is_restarted(world: Wor
         assert after["State"]["StartedAt"] > before["State"]["StartedAt"]
 
         await eventually(lambda: woken.is_set())
-        with anyio.fail_after(10):  # it fails again, and the second restart has to wait
+        with anyio.fail_after(HANGS_S):  # it fails again, and the second restart has to wait
             while (seen := await world.look(wanted)).reason != "ProbeFailed":
                 await anyio.sleep(0.05)
         assert seen.as_wanted
@@ -97,7 +98,7 @@ async def test_a_container_that_fails_its_liveness_probe_is_restarted(world: Wor
 
 
 async def _until_difference(world: World, wanted: Resource, text: str | None) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANGS_S):
         while True:
             seen = await world.look(wanted)
             if (text is None and seen.as_wanted) or any(text in each for each in seen.differences if text):
@@ -142,7 +143,7 @@ async def test_http_and_tcp_probes_ask_over_the_network(world: World) -> None:
 
 
 async def _until_seen(world: World, wanted: Resource, readiness: str) -> Observed:
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANGS_S):
         while (seen := await world.look(wanted)).readiness != readiness:
             await anyio.sleep(0.05)
     return seen
@@ -182,12 +183,12 @@ async def test_a_pod_ends_as_its_restart_policy_says(
 ) -> None:
     wanted = world.put(pod(container(command=["sh", "-c", f"exit {code}"]), restartPolicy=policy))
     await world.apply(wanted)
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANGS_S):
         while (seen := await world.look(wanted)).reason != reason:
             await anyio.sleep(0.05)
     assert seen.readiness == readiness
     assert seen.as_wanted
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANGS_S):
         while world.containers()[0]["State"]["Status"] != state:
             await anyio.sleep(0.02)
     await world.apply(wanted)

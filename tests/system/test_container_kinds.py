@@ -15,6 +15,7 @@ from holdfast_protocol.wire.target import Resource
 from support.containers import FOREVER, Site, container, hurried, labelled, pod_spec
 from support.engine import RealEngine, running_engine
 from support.podman import running_podman
+from support.waiting import HANGS_S
 
 pytestmark = [pytest.mark.root, pytest.mark.anyio]
 
@@ -163,7 +164,7 @@ async def test_a_stateful_set_waits_for_the_one_below_before_it_makes_the_next(
             await site.apply(wanted)
         [only] = site.containers()
         site.engine.run_inside(only["Id"], "sh", "-c", "echo > /data/ready")
-        with anyio.fail_after(20):
+        with anyio.fail_after(HANGS_S):
             while len(site.containers()) == 1:
                 with suppress(TransientError):
                     await site.apply(wanted)
@@ -213,7 +214,7 @@ async def test_all_that_begins_at_once_finds_itself_in_one_network(site: Site) -
 
 async def settled(site: Site, wanted: Resource, reason: str) -> Observed:
     """Do as the loop does, look and apply, until the resource says `reason`."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(HANGS_S):
         while True:
             seen = await site.look(wanted)
             if seen.differences:
@@ -276,7 +277,7 @@ async def test_a_job_makes_so_many_completions_side_by_side_each_with_its_index(
 
 async def test_a_job_that_fails_is_tried_again_later_and_not_for_ever(site: Site) -> None:
     wanted = site.put(counting(site, "exit 3", backoffLimit=1))
-    with anyio.fail_after(20):
+    with anyio.fail_after(HANGS_S):
         while (await site.look(wanted)).reason != "Retrying":
             await site.apply(wanted)
     assert (await site.look(wanted)).as_wanted, "it waits"
@@ -375,7 +376,7 @@ async def test_a_cron_job_runs_at_its_times_once_each_and_makes_up_for_the_newes
 
 
 async def settled_runs(site: Site, wanted: Resource, runs: int) -> Observed:
-    with anyio.fail_after(20):
+    with anyio.fail_after(HANGS_S):
         while True:
             seen = await settled(site, wanted, "Scheduled")
             if count(site.data) == runs and not seen.status["active"]:
@@ -392,7 +393,7 @@ async def test_runs_of_a_cron_job_meet_as_its_policy_says(site: Site, policy: st
     await settled(site, wanted, "Scheduled")
     [first] = site.containers()
     site.clock.advance(3600)
-    with anyio.fail_after(20):
+    with anyio.fail_after(HANGS_S):
         while (await site.look(wanted)).differences:
             await site.apply(wanted)
     alive = [each["Id"] for each in site.containers() if each["State"]["Running"]]
@@ -412,7 +413,7 @@ async def test_a_pod_taken_off_the_network_by_hand_is_found_by_its_name_again(si
     site.engine.client.disconnect_container_from_network(serves, "holdfast-lyon")
     assert "is not in the network" in (await site.look(wanted)).differences[0]
     assert (await site.apply(wanted)).as_wanted
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANGS_S):
         while not site.ask(asks, "shop").startswith("web-"):
             await anyio.sleep(0.05)
 
@@ -432,7 +433,7 @@ async def test_pods_find_one_another_by_the_name_of_a_service_and_by_that_of_the
 
     async def answered(name: str) -> str:
         with anyio.fail_after(
-            60
+            HANGS_S
         ):  # an address that went to another interface is found again when the old one is forgotten
             while not (answer := site.ask(asks, name)).startswith("web-"):
                 await anyio.sleep(0.05)
@@ -481,7 +482,7 @@ async def test_each_pod_of_a_stateful_set_has_a_name_behind_its_service(site: Si
     await site.apply(site.put(stateful_set(command=list(SERVE))))
     assert (await site.look(wanted)).as_wanted
     first = site.containers()[0]
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANGS_S):
         while site.ask(first["Id"], "db-1.db") != "db-1\n":
             await anyio.sleep(0.05)
 

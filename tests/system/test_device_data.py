@@ -15,7 +15,7 @@ from holdfast_protocol.runtime.mqtt import Connection, Options, Subscription
 from support import mosquitto
 from support.clock import Running
 from support.fleet import Agent, Hub, ended
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
 pytestmark = pytest.mark.anyio
 PAGE = Path(__file__).resolve().parents[2] / "docs/device-data.md"
@@ -83,7 +83,6 @@ class Oven:
             connection.acknowledge(delivery)
 
 
-@pytest.mark.timeout(120)
 async def test_the_page_s_commands_do_what_it_says(
     hub: Hub, site_broker: mosquitto.Mosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,7 +91,7 @@ async def test_the_page_s_commands_do_what_it_says(
     async with Running(oven.run):
         listed = ["get", "devices", "-o", "name"]
         await anyio.to_thread.run_sync(
-            lambda: until(lambda: "device/press-01/oven" in hub.call(*listed).out, 40, "the device", every=0.2)
+            lambda: until(lambda: "device/press-01/oven" in hub.call(*listed).out, HANGS_S, "the device", every=0.2)
         )
         said = {}
         for line in "".join(documented("bash")).splitlines():
@@ -109,7 +108,7 @@ async def test_the_page_s_commands_do_what_it_says(
             twin = hub.call("describe", "device", "press-01/oven", "-o", "json").json["twin"]
             return bool(twin["delivered"] and twin["properties"][0]["settled"])
 
-        await anyio.to_thread.run_sync(lambda: until(settled, 30, "the setpoint", every=0.2))
+        await anyio.to_thread.run_sync(lambda: until(settled, HANGS_S, "the setpoint", every=0.2))
         hourly = hub.call("readings", "--metric", "t", "--every", "1h", "-o", "json").json["items"]
         assert {(each["min"], each["mean"], each["last"]) for each in hourly} == {(20.5, 20.5, 20.5)}
         lines = hub.call("export", "--format", "csv", "--metric", "t").out.splitlines()

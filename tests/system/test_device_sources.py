@@ -8,7 +8,7 @@ from pathlib import Path
 
 from support import mosquitto
 from support.fleet import Agent, Hub, ended
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
 FILES = """apiVersion: holdfast.io/v1alpha1
 kind: Blueprint
@@ -59,7 +59,7 @@ def test_a_blueprint_brings_inputs_to_a_site_and_their_readings_to_the_hub(tmp_p
             agent.start()
             applied = hub.call("apply", "-f", file)
             assert applied.status == 0, applied.err
-            until(lambda: hub.site("press-01")["state"] == "Converged", 30, "the inputs")
+            until(lambda: hub.site("press-01")["state"] == "Converged", HANGS_S, "the inputs")
             line = ["mosquitto_pub", "-p", str(broker.port), "-q", "1", "-t", "plant/a/oven/t", "-m", '{"v": 21.5}']
             subprocess.run(line, check=True)
             body = json.dumps({"device": "cart", "metric": "load", "value": 7}).encode()
@@ -70,7 +70,7 @@ def test_a_blueprint_brings_inputs_to_a_site_and_their_readings_to_the_hub(tmp_p
                 found = json.loads(hub.call("readings", "--site", "press-01", "-o", "json").out)["items"]
                 return {(each["device"], each["metric"], each["value"], each.get("unit", "")) for each in found}
 
-            until(lambda: held() >= {("oven", "t", 43.0, "Cel"), ("cart", "load", 7, "")}, 20, "the readings")
+            until(lambda: held() >= {("oven", "t", 43.0, "Cel"), ("cart", "load", 7, "")}, HANGS_S, "the readings")
             # What the page on device sources says of commands, from the hub to the device and back.
             listen = ["mosquitto_sub", "-p", str(broker.port), "-q", "1", "-i", "oven", "-c", "-t", "commands/oven/+"]
             subprocess.run([*listen, "-E"], check=True)  # from here on the broker keeps what it misses

@@ -18,7 +18,7 @@ from support.shown.run import Run, run
 from support.shown.table import FAILING, ROWS, bodies
 
 _DOCUMENT = (Path(__file__).resolve().parents[2] / "docs/resources.md").read_text().partition("\n## ")[0]
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.root
 
 
 @pytest.fixture(scope="module")

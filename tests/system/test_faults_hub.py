@@ -15,7 +15,7 @@ from holdfast_protocol.wire.topics import Address
 from support import slice as slices
 from support import tap
 from support.slice import SITE, Slice
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
 
 def generation_of(sealed: bytes) -> int:
@@ -54,9 +54,9 @@ def test_a_broker_wiped_while_everybody_runs_is_given_its_targets_again_and_the_
     with slices.running(tmp_path) as whole:
         before = whole.identity()
         whole.broker.wipe()
-        until(lambda: tap.retained(whole.broker.port, whole.target_topic), 30, "the target to be retained again")
+        until(lambda: tap.retained(whole.broker.port, whole.target_topic), HANGS_S, "the target to be retained again")
         assert generation_of(tap.retained(whole.broker.port, whole.target_topic)) == 1
-        until(lambda: whole.state() == "Converged", 30, "the site to be heard of again")
+        until(lambda: whole.state() == "Converged", HANGS_S, "the site to be heard of again")
         assert whole.identity() == before
         whole.apply("two")
         whole.converged("two")
@@ -72,7 +72,9 @@ def test_a_broker_wiped_while_the_hub_is_down_is_given_what_the_hub_has_committe
         whole.broker.wipe()
         whole.agent.start()
         until(
-            lambda: (whole.status().get("link") or {}).get("doing") == "connected", 30, "the agent at the empty broker"
+            lambda: (whole.status().get("link") or {}).get("doing") == "connected",
+            HANGS_S,
+            "the agent at the empty broker",
         )
         assert whole.identity() == before, "a missing target removes nothing"
         whole.hub.start()
@@ -94,13 +96,13 @@ def test_a_broker_put_back_to_an_old_state_takes_no_site_back_and_is_put_right_b
         whole.broker.kill()
         shutil.copy(old, whole.broker.store)
         whole.broker.start()
-        until(lambda: "Stale" in whole.refusals(), 30, "the site to refuse the older target and say so")
+        until(lambda: "Stale" in whole.refusals(), HANGS_S, "the site to refuse the older target and say so")
         until(
             lambda: generation_of(tap.retained(whole.broker.port, whole.target_topic)) == 2,
-            30,
+            HANGS_S,
             "the hub to put the newest target in its place",
         )
-        until(lambda: not whole.problems(), 30, "the site to have no problem any more")
+        until(lambda: not whole.problems(), HANGS_S, "the site to have no problem any more")
         assert whole.identity() == before
         assert whole.state() == "Converged"
 
@@ -123,23 +125,23 @@ def test_a_hub_put_back_to_an_old_copy_tells_a_site_ahead_of_it_nothing_until_a_
         elsewhere = topics.topic(Address("target", SiteName("press-02")))
         with tap.listening(whole.broker.port, whole.target_topic, beacon, elsewhere) as heard:
             put_back(whole, tmp_path / "old")
-            until(lambda: whole.state() == "Conflict", 30, "the hub to see that the site is ahead")
+            until(lambda: whole.state() == "Conflict", HANGS_S, "the hub to see that the site is ahead")
             device.send(50)
             whole.arrived(device)
             heard.clear()
             for count, word in enumerate(("three", "four"), 1):
                 whole.apply(word)
-                until(lambda count=count: len(heard) >= count, 30, "what the other site is to be")
+                until(lambda count=count: len(heard) >= count, HANGS_S, "what the other site is to be")
             assert {each.topic for each in heard} == {elsewhere}, "nothing is published to the site in conflict"
             assert whole.state() == "Conflict"
             assert whole.identity() == before
-            until(lambda: "somebody must decide at the hub" in whole.problems(), 30, "the site to be told")
+            until(lambda: "somebody must decide at the hub" in whole.problems(), HANGS_S, "the site to be told")
         assert whole.hub.call("site", "adopt", SITE, "--yes").status == 0
         whole.converged("four")
         assert whole.apply("five") > 2
         whole.converged("five")
         assert whole.identity()[0] == before[0], "what did not change was not touched"
-        until(lambda: not whole.problems(), 30, "the site and the hub to agree")
+        until(lambda: not whole.problems(), HANGS_S, "the site and the hub to agree")
         device.send(50)
         whole.arrived(device)
 
@@ -157,9 +159,9 @@ def test_readings_a_restored_hub_no_longer_has_are_told_as_gone_and_all_others_a
         put_back(whole, tmp_path / "old")
         device.send(50)
         wanted = Counter((device.name, number) for number in device.sent if number not in gone)
-        until(lambda: whole.stored().total() >= wanted.total(), 30, "the readings after the restore")
+        until(lambda: whole.stored().total() >= wanted.total(), HANGS_S, "the readings after the restore")
         assert whole.stored() == wanted
-        until(whole.is_settled, 30, "an account of all")
+        until(whole.is_settled, HANGS_S, "an account of all")
         (account,) = whole.ledger("p3")
         assert (account["stored"], account["tombstoned"]) == (len(wanted), len(gone))
         assert {reason for _, _, reason in account["gaps"]} == {"Released"}

@@ -16,7 +16,7 @@ from support import plain, tap
 from support import slice as slices
 from support.builders import STRANGER, a_target, file_body
 from support.slice import KEPT, SITE, Slice
-from support.waiting import until
+from support.waiting import HANGS_S, until
 from support.wrong_clock import SINCE_1970, YEAR, WrongClock
 
 
@@ -67,15 +67,15 @@ def test_no_forged_torn_or_replayed_target_moves_a_site_and_each_is_reported_wit
         last = bad.pop("BadEncoding")
         stranger = target.seal(a_target(file_body(), site=SITE, generation=99), [STRANGER])
         tap.publish(port, topic, stranger, *bad.values())
-        until(lambda: whole.refusals() == set(bad), 30, "every refusal to be reported")
+        until(lambda: whole.refusals() == set(bad), HANGS_S, "every refusal to be reported")
         tap.publish(port, topic, last, retain=True)
-        until(lambda: whole.refusals() == {*bad, "BadEncoding"}, 30, "the last as well")
+        until(lambda: whole.refusals() == {*bad, "BadEncoding"}, HANGS_S, "the last as well")
         described = whole.hub.call("describe", "site", SITE).out
         assert all(reason in described for reason in bad)
         assert whole.identity() == before
         assert whole.state() == "Converged"
-        until(lambda: tap.retained(port, topic) == newest, 30, "the hub to put its own in its place")
-        until(lambda: not whole.problems(), 30, "the site to hold what it is given")
+        until(lambda: tap.retained(port, topic) == newest, HANGS_S, "the hub to put its own in its place")
+        until(lambda: not whole.problems(), HANGS_S, "the site to hold what it is given")
         whole.apply("three")
         whole.converged("three")
         assert whole.identity()[0] == before[0], "what did not change was not touched"
@@ -88,7 +88,7 @@ def test_an_emptied_target_topic_removes_nothing_and_the_next_target_is_taken(tm
         tap.publish(whole.broker.port, whole.target_topic, b"", retain=True)
         whole.agent.kill()
         whole.agent.start()  # subscribes anew and is given nothing
-        until(lambda: (whole.status().get("link") or {}).get("doing") == "settled", 30, "the hub's answer")
+        until(lambda: (whole.status().get("link") or {}).get("doing") == "settled", HANGS_S, "the hub's answer")
         assert whole.status()["status"]["state"] == "Converged"
         assert whole.identity() == before
         whole.apply("two")
@@ -122,14 +122,14 @@ def test_a_site_started_again_with_no_network_repairs_itself_and_its_holds_go_on
         whole.kept.unlink()
         whole.said.write_text("by hand")
         whole.agent.start()
-        until(whole.kept.exists, 30, "the file that is gone to be made again")
+        until(whole.kept.exists, HANGS_S, "the file that is gone to be made again")
         assert whole.kept.read_text() == KEPT
-        status = until(whole.status, 30, "the agent to answer")
+        status = until(whole.status, HANGS_S, "the agent to answer")
         assert [hold["reason"] for hold in status["status"]["holds"]] == ["work on the scale"]
         while time.time() < ends - 0.5:
             assert whole.said.read_text() == "by hand", "a hold survives a restart"
             time.sleep(0.1)
-        until(lambda: whole.said.read_text() == "one", 30, "the hold to end and the file to be put right")
+        until(lambda: whole.said.read_text() == "one", HANGS_S, "the hold to end and the file to be put right")
         assert time.time() >= ends
         assert whole.said.stat().st_ino != said
         whole.broker.start()
@@ -146,19 +146,23 @@ def test_a_damaged_database_is_set_aside_and_the_site_goes_on_from_its_last_sign
         alone(whole)
         overwritten(whole.agent.folder / "state/edge.db")
         whole.agent.start()
-        until(lambda: "set aside" in whole.problems(), 30, "the agent to say what happened")
+        until(lambda: "set aside" in whole.problems(), HANGS_S, "the agent to say what happened")
         assert (whole.agent.folder / "state/edge.db.damaged-1").exists()
         assert whole.status()["status"]["generation"] == 1
         assert whole.status()["status"]["state"] == "Converged"
         assert whole.identity() == before
         whole.said.unlink()
-        until(whole.said.exists, 30, "the site to repair itself with no network")
+        until(whole.said.exists, HANGS_S, "the site to repair itself with no network")
         whole.broker.start()
         whole.hub.start()
         whole.hub.ready()
         whole.converged("one")
         assert whole.hub.call("delete", "instance", "pair", "--yes").status == 0
-        until(lambda: not whole.said.exists() and not whole.kept.exists(), 30, "what it made and no longer wants to go")
+        until(
+            lambda: not whole.said.exists() and not whole.kept.exists(),
+            HANGS_S,
+            "what it made and no longer wants to go",
+        )
         assert (whole.agent.root / "foreign").read_text() == "not ours"
 
 
@@ -189,13 +193,13 @@ def test_readings_that_only_a_damaged_outbox_had_are_lost_and_an_alarm_says_so(t
         whole.arrived(before)
         whole.broker.kill()
         lost.send(50)
-        until(lambda: whole.status()["outbox"]["p3"]["rows"] >= len(lost.sent), 30, "the readings in the outbox")
+        until(lambda: whole.status()["outbox"]["p3"]["rows"] >= len(lost.sent), HANGS_S, "the readings in the outbox")
         whole.agent.kill()
         overwritten(whole.agent.folder / "state/outbox.db")
         whole.broker.start()
         whole.agent.start()
         after.send(50)
-        until(lambda: "OutboxDamaged" in alarms(whole), 30, "the alarm")
+        until(lambda: "OutboxDamaged" in alarms(whole), HANGS_S, "the alarm")
         whole.arrived(before, after)
         aside = whole.agent.folder / "state" / whole.hub.site(SITE)["alarms"][0]["aside"]
         assert aside.exists(), "what can be saved by hand is still there"
@@ -226,7 +230,6 @@ class SmallDisk:
         self._filler.unlink()
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.invariant("outbox-never-blocks-reconcile")
 def test_a_full_disk_stops_no_repair_while_the_reserve_lasts_and_loses_no_reading_and_no_report(tmp_path: Path) -> None:
     with (
@@ -243,23 +246,29 @@ def test_a_full_disk_stops_no_repair_while_the_reserve_lasts_and_loses_no_readin
 
         disk.fill()
         device.start()
-        until(lambda: "DiskFull: readings wait" in whole.problems(), 30, "the agent to say that it takes no readings")
+        until(
+            lambda: "DiskFull: readings wait" in whole.problems(), HANGS_S, "the agent to say that it takes no readings"
+        )
         whole.kept.unlink()
-        until(whole.kept.exists, 30, "a repair on the reserve")
+        until(whole.kept.exists, HANGS_S, "a repair on the reserve")
         whole.apply("two")
         whole.converged("two")
         assert "DiskFull" in whole.hub.call("describe", "site", SITE).out
 
         disk.fill()  # the reserve as well
         whole.kept.unlink()
-        until(lambda: "DiskFull: changes cannot be recorded" in whole.problems(), 30, "the agent to say that it cannot")
+        until(
+            lambda: "DiskFull: changes cannot be recorded" in whole.problems(),
+            HANGS_S,
+            "the agent to say that it cannot",
+        )
         whole.apply("three")
         assert whole.said.read_text() == "two", "without a kept intent there is no effect"
 
         disk.free()
-        until(whole.kept.exists, 30, "the repair, by itself")
+        until(whole.kept.exists, HANGS_S, "the repair, by itself")
         whole.converged("three")
-        until(lambda: not whole.problems(), 30, "no problem any more")
+        until(lambda: not whole.problems(), HANGS_S, "no problem any more")
         assert device.stop() == 0
         whole.arrived(device)
         assert len(device.sent) > 300, "the device hardly published"
@@ -295,7 +304,7 @@ def test_a_site_whose_clock_is_wrong_or_steps_converges_delivers_and_removes_not
         whole.arrived(device)
         assert whole.identity() == before
         whole.kept.unlink()
-        until(whole.kept.exists, 30, "the file to be made again")
+        until(whole.kept.exists, HANGS_S, "the file to be made again")
         whole.apply("two")
         whole.converged("two")
         whole.agent.kill()

@@ -15,10 +15,11 @@ from holdfast_edge.providers.firewall.nft import Nft
 from holdfast_edge.providers.firewall.provider import FirewallProvider
 from holdfast_edge.providers.port import Observed, Scope
 from holdfast_protocol.errors import PermanentError, ProviderError, UnsupportedError
-from holdfast_protocol.kinds.firewall import Way
+from holdfast_protocol.kinds.way import Way
 from holdfast_protocol.wire import target
 from holdfast_protocol.wire.target import Resource
 from support import private_network
+from support.waiting import HANGS_S
 
 pytestmark = [pytest.mark.anyio, pytest.mark.root]
 NOTHING = Scope(resources={})
@@ -156,7 +157,7 @@ async def test_a_change_of_the_table_or_its_file_wakes_and_others_do_not(provide
     ]
     async with anyio.create_task_group() as group:
         group.start_soon(provider.run_watch, lambda: wakes.append(time.monotonic()))
-        with anyio.fail_after(5):
+        with anyio.fail_after(HANGS_S):
             while not wakes:  # of the watch of the file being set; the socket is open before
                 await anyio.sleep(0.01)
         nft("add rule inet theirs input tcp dport 23 accept")
@@ -165,7 +166,7 @@ async def test_a_change_of_the_table_or_its_file_wakes_and_others_do_not(provide
         for change in changes:
             already, began = len(wakes), time.monotonic()
             await anyio.to_thread.run_sync(change)
-            with anyio.fail_after(5):
+            with anyio.fail_after(HANGS_S):
                 while len(wakes) == already:
                     await anyio.sleep(0.01)
             assert wakes[already] - began < 1

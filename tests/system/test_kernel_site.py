@@ -11,9 +11,9 @@ import pytest
 from support import machines
 from support.fleet import BIN, Hub, ended
 from support.machines import Machine
-from support.waiting import until
+from support.waiting import BOOTED_S, HANGS_S, until
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.root
 KEY = "net/ipv4/conf/all/secure_redirects"
 AGENT = f"""\
 [Service]
@@ -107,7 +107,7 @@ class Ground:
         done = self.hub.call("apply", "-f", "-", given=text)
         assert done.status == 0, done.err
 
-    def converged(self, within: float = 40) -> None:
+    def converged(self, within: float = BOOTED_S) -> None:
         def there() -> bool:
             site = self.hub.site(self.machine.name)
             return bool(site["state"] == "Converged" and site["observed_generation"] == site["generation"])
@@ -176,17 +176,17 @@ def test_a_site_is_built_changed_repaired_restored_by_a_reboot_and_given_back(gr
     assert (ground.lets_in(7001), ground.lets_in(7002)) == (False, True)
 
     machine.run(["nft", "flush", "ruleset"])
-    until(lambda: "holdfast_wall" in ground.tables() and ground.settled(), 10, "the firewall to come back")
+    until(lambda: "holdfast_wall" in ground.tables() and ground.settled(), HANGS_S, "the firewall to come back")
     machine.run(["nft", "insert", "rule", "inet", "holdfast_wall", "input", "accept"])
-    until(lambda: not ground.lets_in(7001), 10, "the edit to be undone")
+    until(lambda: not ground.lets_in(7001), HANGS_S, "the edit to be undone")
     machine.run(["chmod", "0777", "/srv/data/press"])
     machine.run(["sysctl", "-qw", f"{KEY}=1"])
-    until(lambda: (ground.mode(), ground.setting()) == ("2770 daemon", "0"), 10, "mode and setting to come back")
+    until(lambda: (ground.mode(), ground.setting()) == ("2770 daemon", "0"), HANGS_S, "mode and setting to come back")
 
     ground.hub.kill()
     machine.reboot()
-    until(lambda: "holdfast_wall" in ground.tables() and not ground.lets_in(7001), 20, "the firewall after a boot")
-    until(lambda: ground.setting() == "0", 10, "the setting after a boot")
+    until(lambda: "holdfast_wall" in ground.tables() and not ground.lets_in(7001), HANGS_S, "the firewall after a boot")
+    until(lambda: ground.setting() == "0", HANGS_S, "the setting after a boot")
     assert (ground.lets_in(7001), ground.lets_in(7002)) == (False, True)
     ground.hub.start()
     ground.hub.ready()
@@ -197,13 +197,13 @@ def test_a_site_is_built_changed_repaired_restored_by_a_reboot_and_given_back(gr
     def refused() -> bool:
         return bool(re.search(r"Sysctl/panic.*Unsupported", ground.hub.call("describe", "site", machine.name).out))
 
-    until(refused, 20, "the machine to say that its kernel is not its own")
+    until(refused, HANGS_S, "the machine to say that its kernel is not its own")
 
     for instance in ("panic", "ground"):
         deleted = ground.hub.call("delete", "-y", "instance", instance)
         assert deleted.status == 0, deleted.err
-    until(lambda: "holdfast" not in ground.tables(), 20, "the firewall to go")
-    until(lambda: not machine.exists("/srv/data") and ground.setting() == before, 20, "the rest to be given back")
+    until(lambda: "holdfast" not in ground.tables(), HANGS_S, "the firewall to go")
+    until(lambda: not machine.exists("/srv/data") and ground.setting() == before, HANGS_S, "the rest to be given back")
     left = machine.run(
         ["find", "/etc/sysctl.d", "/etc/modules-load.d", "/etc/nftables.d", "-name", "*holdfast*"], check=False
     )

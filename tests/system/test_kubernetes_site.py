@@ -9,9 +9,9 @@ import pytest
 
 from support import cluster as api
 from support.booted import Booted, booted
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.root
 MAPS = "/api/v1/namespaces/default/configmaps"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
 
@@ -59,9 +59,9 @@ def test_manifests_are_applied_changed_repaired_and_pruned(site: Booted) -> None
     def data() -> object:
         return (ask(site, f"{MAPS}/colours") or {}).get("data")
 
-    until(lambda: data() == {"sky": "blue", "grass": "green", "sea": "deep"}, 15, "our field alone to come back")
+    until(lambda: data() == {"sky": "blue", "grass": "green", "sea": "deep"}, HANGS_S, "our field alone to come back")
     ask(site, f"{MAPS}/colours", "DELETE")
-    until(lambda: data() == {"sky": "blue", "grass": "green"}, 15, "the object to come back")
+    until(lambda: data() == {"sky": "blue", "grass": "green"}, HANGS_S, "the object to come back")
 
     site.give(cluster(config("colours", sky="grey")))
     site.settled()

@@ -12,7 +12,7 @@ import pytest
 
 from support import cgroups, images, leftovers, machines, network
 from support.machines import Machine
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
 pytestmark = pytest.mark.root
 
@@ -120,7 +120,7 @@ def test_a_cut_cable_carries_nothing_and_a_restored_one_carries_again(two_sites:
     assert "unreachable" in network.ip("route", "show", "type", "unreachable", "root", f"{press.address}/30")
     assert answers(mill.address, 9)
     press.restore()
-    until(lambda: answers(press.address, 9), 10, "the cable to carry again")
+    until(lambda: answers(press.address, 9), HANGS_S, "the cable to carry again")
 
 
 def test_the_hubs_address_is_reached_from_every_site_and_nothing_else_is(two_sites: tuple[Machine, Machine]) -> None:
@@ -154,7 +154,7 @@ def test_files_units_and_containers_survive(way: str, two_sites: tuple[Machine, 
     assert press.read("/var/lib/kept") == "kept\n"
     assert press.run(["systemctl", "is-active", "idle"]).stdout.strip() == "active"
     state = ["docker", "inspect", "-f", "{{.State.Running}}", "kept"]
-    until(lambda: press.run(state).stdout.strip() == "true", 20, "the container to be started again")
+    until(lambda: press.run(state).stdout.strip() == "true", HANGS_S, "the container to be started again")
     assert answers(press.address, 9)
 
 
@@ -218,7 +218,7 @@ def test_nothing_is_left_of_a_lab_after(end: str, owner: subprocess.Popen[str]) 
     assert len(traces(lab, numbers)) > 5
     ENDS[end](owner)
     owner.wait(30)
-    until(lambda: not traces(lab, numbers), 20, "everything to be gone")
+    until(lambda: not traces(lab, numbers), HANGS_S, "everything to be gone")
 
 
 def test_a_lab_whose_keeper_was_killed_too_is_taken_down_by_the_next_one(owner: subprocess.Popen[str]) -> None:

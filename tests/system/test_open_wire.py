@@ -13,6 +13,7 @@ from securesystemslib.dsse import Envelope
 
 from support import mosquitto
 from support.fleet import Hub, ended
+from support.waiting import HANGS_S
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs/examples/hello"
 
@@ -27,7 +28,7 @@ async def test_anybody_with_the_public_key_can_read_and_verify_what_a_site_was_t
         assert hub.call("site", "add", "press-01", "--zone", "west-europe", "--kit", tmp_path / "kit").status == 0
         assert hub.call("site", "label", "press-01", "zone=west-europe").status == 0
         assert hub.call("apply", "-f", EXAMPLES).status == 0
-        with anyio.fail_after(20):
+        with anyio.fail_after(HANGS_S):
             async with aiomqtt.Client("127.0.0.1", port) as client:
                 await client.subscribe("hf/1/+/press-01/target", qos=1)
                 message = await anext(aiter(client.messages))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from support import mosquitto
 from support.fleet import Agent, Hub, ended
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
 
 def test_the_outbox_is_shown_by_the_agent_and_when_it_is_stopped_from_its_disk(tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_the_outbox_is_shown_by_the_agent_and_when_it_is_stopped_from_its_disk(t
             config.write('\n[metered]\nbytes_per_day = 50000000\nschedule = "0 0 1 1 *"\nduration = "1m"\n')
         with ended(agent):
             agent.start()
-            until(lambda: agent.call("outbox", "-o", "json").status == 0, 20, "the agent to answer")
+            until(lambda: agent.call("outbox", "-o", "json").status == 0, HANGS_S, "the agent to answer")
             running = agent.call("outbox", "-o", "json")
             assert running.status == 0, running.err
             answer = running.json

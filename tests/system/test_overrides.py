@@ -10,9 +10,8 @@ import pytest
 
 from support import mosquitto
 from support.fleet import Agent, Hub, ended
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
-pytestmark = pytest.mark.timeout(120)
 BLUEPRINT = """\
 apiVersion: holdfast.io/v1alpha1
 kind: Blueprint
@@ -43,7 +42,7 @@ class Site:
         assert answer.status == 0, answer.err
 
     def says(self, text: str) -> None:
-        until(lambda: self.file.exists() and self.file.read_text() == text, 20, f"the file to say {text!r}")
+        until(lambda: self.file.exists() and self.file.read_text() == text, HANGS_S, f"the file to say {text!r}")
 
     def overrides(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.hub.call("get", "overrides", "-o", "json").json["items"]
@@ -56,7 +55,7 @@ class Site:
         )
         assert answer.status == 0, answer.err
         made = answer.json["override"]
-        until(lambda: any(each["id"] == made["id"] for each in self.overrides()), 20, "the hub to know")
+        until(lambda: any(each["id"] == made["id"] for each in self.overrides()), HANGS_S, "the hub to know")
         return dict(made)
 
 
@@ -83,7 +82,7 @@ def test_a_change_at_the_site_is_kept_shown_at_the_hub_and_adopted_there(site: S
     assert "Overridden" in site.agent.call("status").out
     assert made["id"] in site.agent.call("override", "list").out
     site.wants(11)
-    until(lambda: site.hub.site("press-01")["state"] == "Converged", 20, "the newer target")
+    until(lambda: site.hub.site("press-01")["state"] == "Converged", HANGS_S, "the newer target")
     site.says("speed 7\n")
     (shown,) = site.overrides()
     assert (shown["site"], shown["resource"], shown["reason"]) == ("press-01", "File/limits", "worn bearing")
@@ -91,7 +90,7 @@ def test_a_change_at_the_site_is_kept_shown_at_the_hub_and_adopted_there(site: S
     adopted = site.hub.call("override", "adopt", made["id"])
     assert adopted.status == 0, adopted.err
     assert "adopted" in adopted.out
-    until(lambda: not site.overrides(), 20, "the override to be over")
+    until(lambda: not site.overrides(), HANGS_S, "the override to be over")
     assert site.agent.call("override", "list").out == "no overrides\n"
     site.says("speed 7\n")
     assert f"override-{made['id']}" in site.hub.call("get", "overlays").out
@@ -106,12 +105,12 @@ def test_one_that_is_dropped_at_the_hub_goes_and_one_dropped_at_the_site_too(sit
     site.says("speed 3\n")
     assert site.hub.call("override", "drop", made["id"]).status == 0
     site.says("speed 11\n")
-    until(lambda: not site.overrides(), 20, "the override to be over")
+    until(lambda: not site.overrides(), HANGS_S, "the override to be over")
     second = site.override("speed 4\n")
     site.says("speed 4\n")
     assert site.agent.call("override", "drop", second["id"]).status == 0
     site.says("speed 11\n")
-    until(lambda: not site.overrides(), 20, "the hub to know")
+    until(lambda: not site.overrides(), HANGS_S, "the hub to know")
     site.override("speed 5\n")
     assert site.agent.call("override", "drop", "File/limits").status == 0
     site.says("speed 11\n")

@@ -11,9 +11,9 @@ from support import sshd
 from support.booted import Booted, booted
 from support.debs import build, offer
 from support.machines import Machine
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.root
 OPTIONS = ("--accounts", "--packages", "--security")
 
 
@@ -67,10 +67,14 @@ def test_a_user_is_made_changed_repaired_and_given_back(site: Booted) -> None:
     assert site.machine.run(["stat", "-c", "%U", "/home/ada"]).stdout.strip() == "ada"
 
     site.machine.run(["usermod", "--shell", "/bin/false", "--groups", "", "ada"])
-    until(lambda: account(site, "ada")[-1] == "/bin/sh" and "printers" in groups(site, "ada"), 15, "the user's repair")
+    until(
+        lambda: account(site, "ada")[-1] == "/bin/sh" and "printers" in groups(site, "ada"),
+        HANGS_S,
+        "the user's repair",
+    )
     site.machine.run(["userdel", "--remove", "ada"])
-    until(lambda: account(site, "ada")[2:3] == ["4001"], 15, "the user to come back")
-    until(lambda: hashed.stdout.strip() in site.machine.read("/etc/shadow"), 15, "the password to come back")
+    until(lambda: account(site, "ada")[2:3] == ["4001"], HANGS_S, "the user to come back")
+    until(lambda: hashed.stdout.strip() in site.machine.read("/etc/shadow"), HANGS_S, "the password to come back")
 
     site.give(printers, secret, ada | {"spec": {**ada["spec"], "comment": "Countess", "locked": True}})
     site.settled()
@@ -119,7 +123,7 @@ def test_keys_of_ours_come_and_go_and_every_other_line_stays(site: Booted, tmp_p
     assert site.machine.run(["stat", "-c", "%U %a", path]).stdout.strip() == "veteran 600"
 
     site.machine.write(path, f"{theirs}\n# mine too\n", mode=0o600)
-    until(lambda: site.machine.read(path).count("holdfast:crew") == 2, 15, "our keys to come back")
+    until(lambda: site.machine.read(path).count("holdfast:crew") == 2, HANGS_S, "our keys to come back")
     assert site.machine.read(path).startswith(f"{theirs}\n# mine too\n")
 
     site.give(key(second))
@@ -187,9 +191,9 @@ def test_packages_are_installed_changed_repaired_and_given_back(site: Booted, de
     assert debs.read("/etc/hf-gauge.conf") == "edited=yes\n", "a configuration file that was edited stays"
 
     debs.run(["dpkg", "--remove", "--force-hold", "hf-gauge"])
-    until(lambda: version(debs, "hf-gauge") == "hold installed 2.0", 20, "the package to come back")
+    until(lambda: version(debs, "hf-gauge") == "hold installed 2.0", HANGS_S, "the package to come back")
     debs.run(["apt-mark", "unhold", "hf-gauge"])
-    until(lambda: version(debs, "hf-gauge").startswith("hold"), 20, "the hold to come back")
+    until(lambda: version(debs, "hf-gauge").startswith("hold"), HANGS_S, "the hold to come back")
 
     site.give(packages({"name": "hf-gauge"}, {"name": "hf-library", "state": "absent"}))
     site.says("Package/tools", "RemovesOthers|is not ours|differs|Failed")
@@ -236,7 +240,7 @@ def test_a_run_that_was_cut_off_is_finished_and_a_lock_is_waited_for(site: Boote
     )
     debs.run(["systemd-run", "--quiet", "--unit=upgrades", "python3", "-c", holder])
     held = "import fcntl; fcntl.lockf(open('/var/lib/dpkg/lock-frontend','r+'),fcntl.LOCK_EX|fcntl.LOCK_NB)"
-    until(lambda: debs.run(["python3", "-c", held], check=False).returncode, 10, "the lock to be held")
+    until(lambda: debs.run(["python3", "-c", held], check=False).returncode, HANGS_S, "the lock to be held")
     site.give(packages({"name": "hf-gauge"}))
     said = site.says("Package/tools", "DpkgLocked")
     assert "python3 (pid" in said["message"]
@@ -272,7 +276,7 @@ def test_an_ssh_policy_is_enforced_repaired_and_given_back(site: Booted) -> None
     ]
     assert reloads(site) == 1
     site.machine.write(path, "X11Forwarding yes\n")
-    until(lambda: effective(site, "x11forwarding") == "no", 15, "the policy to come back")
+    until(lambda: effective(site, "x11forwarding") == "no", HANGS_S, "the policy to come back")
 
     site.give(policy(MaxAuthTries=3))
     site.settled()

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from support import mosquitto
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,9 +44,11 @@ def test_the_five_minutes_of_the_readme_work_as_printed(tmp_path: Path) -> None:
                 command = ["setpriv", "--pdeathsig", "KILL", "bash", "-c", f"exec {words.removesuffix('&')}"]
                 background.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
                 log.close()
-                until(lambda: (tmp_path / "hub.sock").exists(), 20, "the hub's socket")
+                until(lambda: (tmp_path / "hub.sock").exists(), HANGS_S, "the hub's socket")
                 continue
-            done = subprocess.run(["bash", "-c", words], env=environment, capture_output=True, text=True, timeout=60)
+            done = subprocess.run(
+                ["bash", "-c", words], env=environment, capture_output=True, text=True, timeout=HANGS_S
+            )
             assert done.returncode == 0, f"{line}: {done.stderr}"
             shown[line.split(" -")[0]] = done.stdout
         assert shown["cat /tmp/press-01/motd"] == "hello, site\n"
@@ -57,4 +59,4 @@ def test_the_five_minutes_of_the_readme_work_as_printed(tmp_path: Path) -> None:
     finally:
         for process in reversed(background):
             process.terminate()
-            process.wait(20)
+            process.wait(HANGS_S)

@@ -10,9 +10,9 @@ import pytest
 
 from support.booted import Booted, booted
 from support.fleet import BIN
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.root
 NEEDED = "/run/reboot-required"
 SETTINGS = "/etc/holdfast/edge.toml"
 NOTICE = "/run/holdfast/reboot"
@@ -55,7 +55,7 @@ def boot_id(site: Booted) -> str:
 
 
 def goes_down_and_comes_back(site: Booted) -> None:
-    until(site.machine.is_down, 60, "the machine to restart")
+    until(site.machine.is_down, HANGS_S, "the machine to restart")
     site.machine.come_back()
 
 
@@ -65,7 +65,7 @@ def comes_to(site: Booted, outcome: str, cause: str) -> dict[str, Any]:
         ours = said.get("last") == outcome and not said["needed"] and cause in audited(site)
         return said if ours else None
 
-    said = until(there, 60, f"the hub to hear that it is {outcome}; {says(site)}", every=0.2)
+    said = until(there, HANGS_S, f"the hub to hear that it is {outcome}; {says(site)}", every=0.2)
     assert isinstance(said, dict)
     return said
 
@@ -86,12 +86,12 @@ def test_a_needed_restart_is_made_once_and_the_hub_hears_what_came_of_it(site: B
     site.machine.write(NEEDED, "*** System restart required ***\n")
     site.machine.write(f"{NEEDED}.pkgs", "linux-image-amd64\nlibc6\n")
     site.machine.run(["systemctl", "restart", "holdfast-edge.service"])
-    said = until(lambda: says(site) if says(site).get("needed") else None, 30, "the need to be known", every=0.2)
+    said = until(lambda: says(site) if says(site).get("needed") else None, HANGS_S, "the need to be known", every=0.2)
     assert isinstance(said, dict)
     assert said["needed"] == "libc6 asks for it; linux-image-amd64 asks for it"
     assert "no RebootPolicy" in said["waits"]
     apply(site, POLICY)
-    notice = until(lambda: site.machine.exists(NOTICE) and site.machine.read(NOTICE), 30, "the notice", every=0.05)
+    notice = until(lambda: site.machine.exists(NOTICE) and site.machine.read(NOTICE), HANGS_S, "the notice", every=0.05)
     assert "linux-image-amd64 asks for it" in str(notice)
     goes_down_and_comes_back(site)
     after = comes_to(site, "done", "libc6")
@@ -118,7 +118,7 @@ def test_a_request_waits_for_its_window_is_withdrawn_and_served_when_nothing_is_
     assert "withdrawn: 1" in site.machine.run([str(BIN / "holdfast-edge"), "reboot", "--withdraw"]).stdout
     made = site.hub.call("site", "reboot", "press-01", "--reason", "new disks", "--for", "1h")
     assert made.status == 0, made.err
-    until(lambda: "easter" in says(site).get("waits", ""), 30, "the request to wait", every=0.2)
+    until(lambda: "easter" in says(site).get("waits", ""), HANGS_S, "the request to wait", every=0.2)
     assert "asks: new disks" in says(site)["needed"]
     assert site.hub.call("delete", "-y", "maintenancewindow", "easter").status == 0
     goes_down_and_comes_back(site)
@@ -134,11 +134,11 @@ def test_a_need_that_comes_back_with_every_boot_does_not_restart_the_machine_for
     site.machine.run(["systemctl", "restart", "holdfast-edge.service"])
     for _ in range(2):
         goes_down_and_comes_back(site)
-    until(lambda: says(site).get("given_up"), 60, "giving up", every=0.2)
+    until(lambda: says(site).get("given_up"), HANGS_S, "giving up", every=0.2)
     said = says(site)
     assert said["given_up"] == f"{NEEDED} is there"
     assert said["last"] == "still-needed"
     shown = site.hub.call("describe", "site", "press-01").out
     assert f"restarts did not help: {NEEDED} is there" in shown
-    until(lambda: "RebootGivenUp" in site.hub.call("describe", "site", "press-01").out, 20, "the alarm", every=0.3)
+    until(lambda: "RebootGivenUp" in site.hub.call("describe", "site", "press-01").out, HANGS_S, "the alarm", every=0.3)
     assert not site.machine.is_down()

@@ -10,9 +10,9 @@ import pytest
 from support import mosquitto, user_systemd
 from support.fleet import Agent, Hub, ended
 from support.user_systemd import UserSystemd
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.root
 
 BLUEPRINT = """\
 apiVersion: holdfast.io/v1alpha1
@@ -68,7 +68,7 @@ class Site:
             said = site["progress"][0] if site["progress"] else {}
             return said if (site["observed_generation"], said.get("phase")) == (generation, phase) else None
 
-        return until(there, 40, f"generation {generation} {phase}", every=0.2)
+        return until(there, HANGS_S, f"generation {generation} {phase}", every=0.2)
 
     def runs(self) -> tuple[str, str]:
         shown = self.systemd.systemctl("show", "-p", "ActiveState,ExecStart", "hf-driver.service").stdout.decode()
@@ -112,7 +112,7 @@ def test_a_unit_that_does_not_run_is_gone_back_from_and_the_hub_says_why(site: S
     said = site.reaches("rolled-back", 2)
     assert (said["held"], said["last_good"], said["resource"]) == (1, 1, "SystemdService/hf-driver")
     assert said["failed_in"] in ("readiness", "verify")  # as it is caught: failed, or not active any more
-    until(lambda: site.runs() == ("/bin/sleep", "active"), 10, "the old program to run")
+    until(lambda: site.runs() == ("/bin/sleep", "active"), HANGS_S, "the old program to run")
     assert site.file.read_text() == "command /bin/sleep 1000\n"
     shown = site.hub.call("describe", "site", "press-01")
     assert "rolled-back" in shown.out
@@ -133,7 +133,7 @@ def test_at_the_site_status_and_plan_say_the_same_and_a_person_has_it_tried_agai
     assert "next: kept at generation 1 until a newer target" in status.out
     assert "never" in site.agent.call("plan").out
     assert site.agent.call("retry").out == "trying generation 2 again\n"
-    until(lambda: "rolled-back" not in site.agent.call("status").out, 10, "another try")
+    until(lambda: "rolled-back" not in site.agent.call("status").out, HANGS_S, "another try")
     site.reaches("rolled-back", 2)
 
 
@@ -153,4 +153,4 @@ def test_a_restart_of_the_agent_tries_nothing_again_and_the_next_good_change_goe
     said = site.reaches("stable", 4)
     assert (said["held"], said["reason"]) == (4, "")
     assert site.file.read_text() == "command /bin/sleep 2000\n"
-    until(lambda: site.hub.site("press-01")["state"] == "Converged", 10, "convergence")
+    until(lambda: site.hub.site("press-01")["state"] == "Converged", HANGS_S, "convergence")

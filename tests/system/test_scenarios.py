@@ -35,10 +35,9 @@ from support.fleet import BIN
 from support.provider import FakeProvider
 from support.site import TestSite
 from support.slice import KEPT, SITE, Slice
-from support.waiting import until
+from support.waiting import BOOTED_S, HANGS_S, until
 from support.wrong_clock import DAY, WrongClock
 
-pytestmark = pytest.mark.timeout(240)
 AWFUL_RTT = 2.5  # seconds
 AWFUL_LOSS = 0.8
 
@@ -71,12 +70,12 @@ def test_over_a_link_that_loses_four_packets_of_five_a_site_runs_as_before_and_c
         line.latency_s, line.loss, line.retry_s = AWFUL_RTT / 2, 1.0, 0.02
         whole.kept.unlink()
         whole.agent.start()
-        until(whole.kept.exists, 20, "the file to be made again while nothing gets through")
+        until(whole.kept.exists, HANGS_S, "the file to be made again while nothing gets through")
         assert whole.kept.read_text() == KEPT
         assert whole.status()["link"]["doing"] != "settled"
         line.loss = AWFUL_LOSS
         whole.apply("two")
-        whole.converged("two", within=90)
+        whole.converged("two", within=BOOTED_S)
         assert line.connections >= 1
 
 
@@ -104,15 +103,15 @@ def test_a_month_offline_with_a_reboot_after_twenty_days_costs_a_site_nothing(tm
             if reboots:
                 whole.agent.start()
             device.send(20)
-            until(lambda: waiting(whole) >= len(device.sent) - known, 30, f"readings of day {day}")
-            until(lambda: whole.status()["status"]["state"] == "Converged", 20, "the site to be as wanted")
+            until(lambda: waiting(whole) >= len(device.sent) - known, HANGS_S, f"readings of day {day}")
+            until(lambda: whole.status()["status"]["state"] == "Converged", HANGS_S, "the site to be as wanted")
             status = whole.status()["status"]
             assert (status["state"], status["generation"]) == ("Converged", 1)
             assert [hold["reason"] for hold in status["holds"]] == ["long trial"]
             assert whole.identity() == before
         clock.step(30 * DAY)
         whole.kept.unlink()
-        until(whole.kept.exists, 20, "a repair on day 30")
+        until(whole.kept.exists, HANGS_S, "a repair on day 30")
         together(whole)
         whole.apply("two")
         whole.arrived(device)
@@ -163,14 +162,14 @@ def test_nothing_at_a_site_asks_the_hub_s_time_or_ends_with_a_date(tmp_path: Pat
         clock.step(400 * DAY)
         device = whole.device()
         device.send(20)
-        until(lambda: waiting(whole) >= len(device.sent), 20, "readings taken")
+        until(lambda: waiting(whole) >= len(device.sent), HANGS_S, "readings taken")
         assert whole.identity() == before
         whole.said.unlink()
-        until(whole.said.exists, 20, "a repair")
+        until(whole.said.exists, HANGS_S, "a repair")
         whole.agent.kill()
         whole.agent.start()
         device.send(20)
-        until(lambda: waiting(whole) >= len(device.sent), 20, "readings after a restart")
+        until(lambda: waiting(whole) >= len(device.sent), HANGS_S, "readings after a restart")
         assert whole.status()["status"]["state"] == "Converged"
         together(whole)
         whole.arrived(device)
@@ -186,8 +185,8 @@ def test_what_was_deleted_at_the_hub_while_the_agent_was_away_goes_when_it_is_ba
         assert whole.hub.call("delete", "instance", "pair", "--yes").status == 0
         assert whole.kept.exists()
         whole.agent.start()
-        until(lambda: not whole.kept.exists() and not whole.said.exists(), 30, "what is not wanted any more to go")
-        until(lambda: whole.state() == "Converged", 30, "the hub to know")
+        until(lambda: not whole.kept.exists() and not whole.said.exists(), HANGS_S, "what is not wanted any more to go")
+        until(lambda: whole.state() == "Converged", HANGS_S, "the hub to know")
         assert [each.name for each in whole.agent.root.iterdir()] == ["foreign"]
 
 
@@ -211,12 +210,12 @@ def test_an_agent_killed_in_the_middle_of_an_apply_leaves_nothing_that_nobody_ow
     with slices.running(tmp_path) as whole:
         for number in range(6):
             whole.apply(f"word-{number}")
-            until(lambda: chance.random() < 0.2, 5, "some moment", every=0.02)
+            until(lambda: chance.random() < 0.2, HANGS_S, "some moment", every=0.02)
             whole.agent.kill()
             whole.agent.start()
         whole.converged("word-5")
         assert whole.hub.call("delete", "instance", "pair", "--yes").status == 0
-        until(lambda: not list(whole.agent.root.iterdir()), 30, "everything it made, half or whole, to go")
+        until(lambda: not list(whole.agent.root.iterdir()), HANGS_S, "everything it made, half or whole, to go")
 
 
 def test_readings_plan_and_page_are_there_with_no_hub(tmp_path: Path) -> None:
@@ -234,7 +233,7 @@ def test_readings_plan_and_page_are_there_with_no_hub(tmp_path: Path) -> None:
             answer = whole.agent.call("readings", "scale", "-o", "json")
             return max((each["value"] for each in answer.json["readings"]), default=0) if answer.out else 0
 
-        until(lambda: newest() >= len(device.sent), 20, "the newest reading")
+        until(lambda: newest() >= len(device.sent), HANGS_S, "the newest reading")
         text = whole.agent.call("readings").out
         assert "DEVICE" in text
         assert "scale" in text
@@ -264,4 +263,4 @@ def beside(whole: Slice, *words: str) -> Iterator[str]:
             yield process.stdout.readline().removeprefix("open ").strip()
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(10) == 130
+            assert process.wait(HANGS_S) == 130

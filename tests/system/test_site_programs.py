@@ -6,7 +6,7 @@ from typing import Any
 
 from support import slice as slices
 from support.slice import SITE, Slice
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
 BLUEPRINT = """\
 apiVersion: holdfast.io/v1alpha1
@@ -73,8 +73,8 @@ def test_readiness_status_and_late_resources_from_apply_to_the_site_and_back(tmp
     with slices.running(tmp_path, online=False) as it:
         it.agent.start()
         say(it, "abc")
-        until(lambda: told(it).get("phase") == "IN_PROGRESS", 30, "the hub to hear of the instance")
-        until(lambda: conditions(it).get("File/source", {}).get("reason") == "ReadyWhen", 30, "the reason")
+        until(lambda: told(it).get("phase") == "IN_PROGRESS", HANGS_S, "the hub to hear of the instance")
+        until(lambda: conditions(it).get("File/source", {}).get("reason") == "ReadyWhen", HANGS_S, "the reason")
         assert (content(it, "source"), content(it, "after"), content(it, "sum")) == ("abc", "", "")
         shown = conditions(it)
         assert shown["File/source"]["type"] == "Progressing"
@@ -82,10 +82,10 @@ def test_readiness_status_and_late_resources_from_apply_to_the_site_and_back(tmp
         assert (shown["File/Report/daily:sum"]["type"], shown["File/after"]["type"]) == ("Waiting", "Waiting")
 
         say(it, "abcde")
-        until(lambda: told(it)["state"] == "Converged", 30, "the instance to converge")
+        until(lambda: told(it)["state"] == "Converged", HANGS_S, "the instance to converge")
         assert content(it, "after") == "after source"
         assert len(content(it, "sum")) == 64
-        until(lambda: told(it).get("phase") == "ACTIVE", 30, "the instance to be active")
+        until(lambda: told(it).get("phase") == "ACTIVE", HANGS_S, "the instance to be active")
         assert told(it)["status"] == {"bytes": 5}
         assert [(each["type"], each["status"]) for each in told(it)["conditions"]] == [("Summed", "True")]
         listed = it.hub.call("get", "instances")
@@ -98,5 +98,7 @@ def test_readiness_status_and_late_resources_from_apply_to_the_site_and_back(tmp
         (it.agent.root / "after").write_text("by hand")
         it.agent.start()  # alone: decided again from what it holds
         until(
-            lambda: content(it, "after") == "after source" and len(content(it, "sum")) == 64, 30, "the repair, offline"
+            lambda: content(it, "after") == "after source" and len(content(it, "sum")) == 64,
+            HANGS_S,
+            "the repair, offline",
         )

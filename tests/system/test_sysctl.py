@@ -13,6 +13,7 @@ from holdfast_protocol.errors import PermanentError, ProviderError
 from holdfast_protocol.wire import target
 from holdfast_protocol.wire.target import Resource
 from support import private_network
+from support.waiting import HANGS_S
 
 pytestmark = [pytest.mark.anyio, pytest.mark.root]
 NOTHING = Scope(resources={})
@@ -190,7 +191,7 @@ async def test_an_edited_file_wakes(provider: SysctlProvider, etc: Path) -> None
     woken = anyio.Event()
     async with anyio.create_task_group() as group:
         group.start_soon(provider.run_watch, lambda: woken.set())
-        with anyio.fail_after(5):
+        with anyio.fail_after(HANGS_S):
             await woken.wait()  # of the watch being set
             woken = anyio.Event()
             (etc / FILE).write_text("edited\n")

@@ -13,6 +13,7 @@ from holdfast_edge.providers.systemd.door import Name, Refused
 from holdfast_protocol.errors import TransientError
 from support import user_systemd
 from support.user_systemd import UserSystemd
+from support.waiting import HANGS_S
 
 pytestmark = [pytest.mark.anyio, pytest.mark.root]
 SLEEPS = "[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=default.target\n"
@@ -62,17 +63,17 @@ async def listening(backend: DbusSystemd, *names: str) -> AsyncIterator[Callable
     backend.follow(names)
     async with anyio.create_task_group() as group:
         group.start_soon(backend.run_signals, wake)
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANGS_S):
             await first.wait()
         forget()
         yield forget
-        with anyio.fail_after(5):
+        with anyio.fail_after(HANGS_S):
             await woken.wait()
         group.cancel_scope.cancel()
 
 
 async def active(backend: DbusSystemd, name: str, wanted: str) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANGS_S):
         while (await backend.states([name], fresh=False))[name].active != wanted:
             await anyio.sleep(0.01)
 
@@ -90,12 +91,12 @@ async def test_units_are_started_restarted_and_stopped(backend: DbusSystemd) -> 
     await active(backend, "asleep.service", "active")
     (before,) = (await backend.properties("asleep.service", ["ExecMainPID"])).values()
     await backend.restart("asleep.service")
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANGS_S):
         while (await backend.properties("asleep.service", ["ExecMainPID"]))["ExecMainPID"] in (before, 0):
             await anyio.sleep(0.01)
-    assert await backend.stop("asleep.service", within=10)
+    assert await backend.stop("asleep.service", within=HANGS_S)
     await active(backend, "asleep.service", "inactive")
-    assert await backend.stop("nobody.service", within=10)
+    assert await backend.stop("nobody.service", within=HANGS_S)
 
 
 async def test_a_stop_that_takes_too_long_is_told(systemd: UserSystemd, backend: DbusSystemd) -> None:

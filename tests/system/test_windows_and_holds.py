@@ -7,7 +7,7 @@ import pytest
 
 from support import slice as slices
 from support.slice import SITE, Slice
-from support.waiting import until
+from support.waiting import HANGS_S, until
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def reason(it: Slice, key: str = "File/said") -> str:
 def test_a_new_target_waits_for_its_window_and_comes_with_an_extra_opening(it: Slice) -> None:
     applied(it, window())
     it.apply("two")
-    until(lambda: reason(it) == "Waiting/Window", 30, "the site to wait for its window")
+    until(lambda: reason(it) == "Waiting/Window", HANGS_S, "the site to wait for its window")
     assert it.said.read_text() == "one"
     plan = it.agent.call("plan")
     assert plan.status == 1
@@ -48,7 +48,7 @@ def test_a_new_target_waits_for_its_window_and_comes_with_an_extra_opening(it: S
     assert told.status == 0
     assert "shut" in told.out
     assert "nights" in told.out
-    until(lambda: "window nights opens" in str(it.hub.site(SITE)["resources"]), 30, "the hub to know why")
+    until(lambda: "window nights opens" in str(it.hub.site(SITE)["resources"]), HANGS_S, "the hub to know why")
     gates = it.hub.site(SITE)["gates"]
     assert {each["gate"]: each["open"] for each in gates} == {"targets": False, "downloads": False}
 
@@ -62,11 +62,11 @@ def test_a_new_target_waits_for_its_window_and_comes_with_an_extra_opening(it: S
 def test_a_hold_from_the_hub_is_kept_told_everywhere_and_released(it: Slice) -> None:
     made = it.hub.call("hold", SITE, "--resource", "File/said", "--for", "2h", "--reason", "trial run", "-o", "name")
     assert made.status == 0, made.err
-    until(lambda: "trial run" in it.agent.call("hold", "--list").out, 30, "the hold to reach the site")
+    until(lambda: "trial run" in it.agent.call("hold", "--list").out, HANGS_S, "the hold to reach the site")
     it.apply("three")
-    until(lambda: reason(it) == "Held/Hold", 30, "the site to hold")
-    until(lambda: it.state() != "Converged", 30, "the hub to see it")
-    until(lambda: "trial run" in str(it.hub.site(SITE)["holds"]), 30, "the hub to be told of it")
+    until(lambda: reason(it) == "Held/Hold", HANGS_S, "the site to hold")
+    until(lambda: it.state() != "Converged", HANGS_S, "the hub to see it")
+    until(lambda: "trial run" in str(it.hub.site(SITE)["holds"]), HANGS_S, "the hub to be told of it")
     listed = it.hub.call("get", "holds")
     assert "trial run" in listed.out
     assert "File/said" in listed.out
@@ -79,8 +79,8 @@ def test_a_hold_from_the_hub_is_kept_told_everywhere_and_released(it: Slice) -> 
 def test_a_technician_s_hold_is_not_fought_and_the_hub_sees_it(it: Slice) -> None:
     assert it.agent.call("hold", "File/said", "--for", "30m", "--reason", "replacing the drive").status == 0
     it.said.write_text("by hand")
-    until(lambda: reason(it) == "Held/Hold", 30, "the drift to be held")
-    until(lambda: "replacing the drive" in it.hub.call("get", "holds").out, 30, "the hub to list it")
+    until(lambda: reason(it) == "Held/Hold", HANGS_S, "the drift to be held")
+    until(lambda: "replacing the drive" in it.hub.call("get", "holds").out, HANGS_S, "the hub to list it")
     assert it.said.read_text() == "by hand"
     (held,) = it.agent.call("hold", "--list", "-o", "json").json["holds"]
     assert it.agent.call("hold", "--release", held["id"]).status == 0

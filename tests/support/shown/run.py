@@ -9,10 +9,9 @@ from typing import Any, Final, Literal
 
 from support.booted import Booted
 from support.shown.table import FAILING, ROWS, bodies
-from support.waiting import until
+from support.waiting import BOOTED_S, until
 
 Phase = Literal["before", "created", "changed", "drifted", "repaired", "removed"]
-WITHIN: Final = 60.0  # seconds for a phase; a few on an idle machine, and a CronJob's back-off of ten
 _AGENT: Final = "holdfast-edge.service"
 _MARK: Final = "@@"
 # What a machine is made of, as far as these kinds reach.
@@ -103,7 +102,7 @@ def _do(made: Run, site: Booted, lines: Mapping[str, str]) -> None:
 
 def _reached(made: Run, site: Booted, phase: Phase) -> None:
     try:
-        site.settled(within=WITHIN)
+        site.settled()
     except TimeoutError as error:
         made.trouble[phase] = "\n".join([str(error), *error.__notes__])
 
@@ -142,8 +141,8 @@ def _text(condition: Mapping[str, Any]) -> str:
 
 def _in_time(probe: Callable[[], bool]) -> None:
     """Wait until it is so, or for as long as a phase may take: what is missing then is in the run."""
-    deadline = time.monotonic() + WITHIN
-    until(lambda: probe() or time.monotonic() > deadline, 2 * WITHIN, "a phase to end", every=0.3)
+    deadline = time.monotonic() + BOOTED_S
+    until(lambda: probe() or time.monotonic() > deadline, 2 * BOOTED_S, "a phase to end", every=0.3)
 
 
 @contextmanager

@@ -6,8 +6,9 @@ import pytest
 
 from holdfast_protocol.errors import WireError
 from holdfast_protocol.kinds import firewall, nft_text
-from holdfast_protocol.kinds.firewall import Way, always_open
+from holdfast_protocol.kinds.firewall import always_open
 from holdfast_protocol.kinds.nft_text import Chain
+from holdfast_protocol.kinds.way import Way
 
 WAY = Way("10.0.0.9", 1883)
 

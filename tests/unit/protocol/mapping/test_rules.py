@@ -254,6 +254,36 @@ def test_a_payload_that_is_not_of_its_format_is_rejected(format_: Format, payloa
     assert refused(Rule(match="{device}", metric="m", value="1"), "p", payload, Reader(format_))[0] == why
 
 
+@pytest.mark.parametrize(
+    ("reader", "payload", "said"),
+    [
+        (Reader("csv"), b"a,b\n1,2\n\n3\n", "line 4 has 1 cell, 2 columns are named"),
+        (Reader("csv"), b'a,b\n"1\n1",2\n1,2,3\n', "line 4 has 3 cells, 2 columns are named"),
+        (Reader("csv", csv=Csv(columns=["a", "b"])), b"1,2\n3\n", "line 2 has 1 cell, 2 columns are named"),
+    ],
+)
+def test_a_wrong_line_of_csv_is_named_as_it_stands_in_the_message(reader: Reader, payload: bytes, said: str) -> None:
+    found = mapped(Rule(match="{device}", metric="m", value="1"), "p", payload, reader)
+    assert isinstance(found, Rejection)
+    assert (found.reason, found.message) == ("BadCsv", said)
+
+
+@pytest.mark.parametrize(
+    ("rule", "reader", "payload"),
+    [
+        (Rule(match="{device}", metric="${payload.m}", value="${payload.v}", type="number"), "csv", b"m,v\nt,5\nh,x\n"),
+        (
+            Rule(match="{device}", each="${payload}", metric="${key}", value="${item}", type="number"),
+            "json",
+            b'{"t":5,"h":"x"}',
+        ),
+    ],
+)
+def test_a_message_is_taken_whole_or_not_at_all(rule: Rule, reader: Format, payload: bytes) -> None:
+    assert refused(rule, "p", payload, Reader(reader))[0] == "WrongType"
+    assert len(taken(rule, "p", payload.replace(b'"x"', b"6").replace(b"x", b"6"), Reader(reader)).readings) == 2
+
+
 def test_numbers_and_raw_bytes_are_values() -> None:
     rule = Rule(match="{device}", metric="m")
     assert taken(rule, "p", b" -2.50\n", Reader("number")).readings[0].value == -2.5
