@@ -80,10 +80,7 @@ class Client:
                     data = ""
                 elif line.startswith(":"):
                     yield {}
-        except (
-            OSError,
-            http.client.HTTPException,
-        ):  # silence until the deadline, or a hub that goes: the next one says so
+        except (OSError, http.client.HTTPException):  # silence, or a hub that goes: the next question says so
             return
         finally:
             connection.close()

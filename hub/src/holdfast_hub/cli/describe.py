@@ -11,14 +11,8 @@ from holdfast_hub.cli.client import Client, segment
 
 _WIDTH: Final = 100  # columns
 _FREE: Final = 60  # columns before a last one that may run on
-_UNDER: Final = (
-    "boot_id",
-    "observed_digest",
-    "hint",
-    "next",
-    "message",
-    "detail",
-)  # what goes under its row, in this order
+# What goes under its row, in this order.
+_UNDER: Final = ("boot_id", "observed_digest", "hint", "next", "message", "detail")
 _MOMENTS: Final = (
     "last_seen",
     "first_seen",

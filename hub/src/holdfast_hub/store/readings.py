@@ -122,9 +122,8 @@ def newest(
     limit: int,
 ) -> list[StoredReading]:
     """Return the newest `limit` readings of some sites, newest first; no more than that is held at any time."""
-    best: list[
-        tuple[int, int, StoredReading]
-    ] = []  # a heap: the oldest, and of those at one time the last found, first
+    # A heap: the oldest, and of those at one time the last found, first.
+    best: list[tuple[int, int, StoredReading]] = []
     low, count = -EVER if since is None else since, 0
     for site in sites:
         series = connection.execute(

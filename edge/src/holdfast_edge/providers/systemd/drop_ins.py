@@ -153,9 +153,7 @@ def _unit_of(path: str) -> str:
 
 
 def _standing(state: UnitState, before: str) -> str:
-    if before == _UP and (
-        state.active != "inactive" or state.job
-    ):  # failed, or on its way, by a change that was cut off
+    if before == _UP and (state.active != "inactive" or state.job):  # failed, or on its way, by a change cut off
         return _UP
     if _is_broken(state):
         return _BROKEN

@@ -25,7 +25,7 @@ MAX_WHEELS: Final = 100
 MAX_UNPACKED: Final = 1024 * 1024 * 1024  # bytes
 _TRIES: Final = (
     "import holdfast_edge.agent, holdfast_edge.cli.main, holdfast_edge.ingest.bridges, holdfast_edge.ingest.devices;"
-    "import holdfast_edge.ingest.supervisor, holdfast_edge.page.server;"
+    "import holdfast_edge.ingest.site_broker, holdfast_edge.ingest.supervisor, holdfast_edge.page.server;"
     "import holdfast_protocol; print(holdfast_protocol.VERSION)"
 )
 _WITHIN: Final = 120.0  # seconds for a new version to say which it is
