@@ -49,9 +49,8 @@ class _Lane:
         self.left = [change.key for change in changes]
         self.may_begin = frozenset(self.left)  # as of the last look
         self.ends = batch.ends
-        self.under_way: tuple[ResourceKey, float] | None = (
-            None  # what is being changed, since when (seconds since boot)
-        )
+        # What is being changed, and since when, in seconds since boot.
+        self.under_way: tuple[ResourceKey, float] | None = None
         self.scope = anyio.CancelScope()
 
 
