@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from holdfast_hub.blueprint.destinations import Kafka
 from holdfast_hub.operations import sinks
 from holdfast_hub.sinks.kafka import KafkaOutlet
+from holdfast_hub.sinks.outlet import Refusal
 from holdfast_hub.store.series import Row, SeriesRow
 from holdfast_hub.store.sinks import Entry
 from holdfast_protocol.wire.readings import Reading
@@ -125,12 +126,42 @@ async def test_a_cluster_that_is_not_there_holds_up_no_other_sink(tmp_path: Path
         assert "refused" in shown.message
 
 
+class Busy:
+    """A producer whose cluster has taken everything, and which has other news to hand out."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        pass
+
+    def produce(self, *_: Any, on_delivery: Callable[[Any, Any], None], **__: Any) -> None:
+        on_delivery(None, None)
+
+    def poll(self, within: float) -> int:
+        return 0
+
+    def flush(self, within: float) -> int:
+        return 1
+
+    def purge(self) -> None:
+        pass
+
+
+async def test_news_of_the_library_that_are_no_messages_make_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("confluent_kafka.Producer", Busy)
+    held = KafkaOutlet("lake", Kafka(("127.0.0.1:1",), "busy"))
+    try:
+        refusal = await held.send([entry(1, "x")])
+        assert refusal == Refusal()
+    finally:
+        await held.close()
+
+
+def entry(sequence: int, text: str) -> Entry:
+    series = SeriesRow(1, SITE, "node-1", "press", "log", "", "good", "text")
+    return Entry("p3", "i", series, Row(START, text, 1, sequence))
+
+
 @pytest.mark.invariant("one-bad-message-never-blocks-a-queue")
 async def test_what_is_too_large_is_counted_and_passed(cluster: str) -> None:
-    def entry(sequence: int, text: str) -> Entry:
-        series = SeriesRow(1, SITE, "node-1", "press", "log", "", "good", "text")
-        return Entry("p3", "i", series, Row(START, text, 1, sequence))
-
     held = KafkaOutlet("lake", Kafka((cluster,), "large"))
     try:
         refusal = await held.send([entry(1, "a"), entry(2, "x" * 2_000_000), entry(3, "b")])

@@ -63,6 +63,7 @@ class KafkaOutlet:
             tls_context(self._wanted.tls)  # says which file is wrong; the library does not
             self._producer = self._kafka.Producer(self._settings(password))
         unfit: list[Entry] = []
+        taken: list[Entry] = []
         failed: list[str] = []
         whys: list[str] = []
         end = time.monotonic() + self._wanted.timeout_seconds
@@ -74,6 +75,8 @@ class KafkaOutlet:
                     whys.append(error.str())
                 elif error is not None:
                     failed.append(error.str())
+                else:
+                    taken.append(entry)
 
             one = entry.series
             headers = {"id": identity_of(entry), "content-type": "application/json"}
@@ -96,9 +99,9 @@ class KafkaOutlet:
         for entry in entries:
             produce(entry)
             self._producer.poll(0)
-        left = self._producer.flush(max(end - time.monotonic(), 0.1))
-        if left or failed:
-            what = f"{left + len(failed)} of {len(entries)} not acknowledged"
+        self._producer.flush(max(end - time.monotonic(), 0.1))  # what it says is left are not messages alone
+        if left := len(entries) - len(taken) - len(unfit):
+            what = f"{left} of {len(entries)} not acknowledged"
             raise unreachable(": ".join(each for each in (what, *failed[:1], self._said) if each))
         return unfit, whys[-1] if whys else ""
 
