@@ -37,7 +37,7 @@ def site() -> Iterator[Booted]:
         machine.run(["ip", "link", "add", "lan0", "type", "veth", "peer", "name", "far0"])
         machine.run(["ip", "link", "set", "far0", "up"])
         machine.run(["ip", "link", "set", "lan0", "up"])
-        text = machine.read(SETTINGS).replace("rollback = false", "rollback = true\n[dead_man]\nwithin_s = 8.0")
+        text = machine.read(SETTINGS).replace("rollback = false", "rollback = true\n[dead_man]\nwithin_s = 12.0")
         machine.write(SETTINGS, text, mode=0o600)
         machine.run(["systemctl", "restart", "holdfast-edge.service"])
         it.give(lan(), ports("32768 60999"))
@@ -123,7 +123,7 @@ def test_a_route_that_takes_the_hub_away_is_gone_back_from_and_the_hub_hears_why
     said = rolled_back(site)
     assert said["resource"] == "NetworkInterface/lan"
     assert (said["reason"], said["failed_in"]) == ("RevertedByDeadMan", "apply")
-    assert "no connection to the hub could be made for 8 s" in said["message"]
+    assert "no connection to the hub could be made for 12 s" in said["message"]
     assert "RevertedByDeadMan" in site.hub.call("describe", "site", site.machine.name).out
 
 
@@ -169,7 +169,7 @@ def test_a_firewall_that_cuts_the_hub_is_gone_back_from_and_the_hub_hears_why(si
     until(lambda: not blocked(site), HANGS_S, "the way to be back")
     said = rolled_back(site)
     assert said["reason"] == "RevertedByDeadMan"
-    assert "no connection to the hub could be made for 8 s" in said["message"]
+    assert "no connection to the hub could be made for 12 s" in said["message"]
     assert site.machine.run(["systemctl", "is-active", "nftables.service"], check=False).returncode
     assert (site.machine.read(RULESET) if site.machine.exists(RULESET) else None) == before
     site.give(lan(), ports("32768 60999"))
